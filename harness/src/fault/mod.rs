@@ -1,0 +1,1 @@
+//! What is done to a subject, at a point. Each fault family is one file.

@@ -1,0 +1,26 @@
+//! Process Roulette: a chaos test harness for TLS certificate renewal pipelines.
+//!
+//! A run flows one way: [`scenario`] -> [`world`] -> [`census`] -> [`plan`] ->
+//! [`experiment`]s -> [`verdict`]s -> [`event`]s -> [`report`]ers. Dependencies between modules
+//! run one way too: cli -> lab -> experiment -> (fault, invariant, world) -> tracer.
+#![forbid(unsafe_code)]
+
+pub mod artifact;
+pub mod census;
+pub mod cli;
+pub mod effect;
+pub mod event;
+pub mod experiment;
+pub mod fault;
+pub mod front;
+pub mod invariant;
+pub mod lab;
+pub mod limits;
+pub mod pebble;
+pub mod plan;
+pub mod point;
+pub mod report;
+pub mod scenario;
+pub mod target;
+pub mod verdict;
+pub mod world;

@@ -1,0 +1,2 @@
+//! roulette
+fn main() {}

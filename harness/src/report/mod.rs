@@ -1,0 +1,1 @@
+//! Reporters: each consumes the event stream and nothing else.

@@ -1,0 +1,61 @@
+//! The private host(s) a subject runs in: filesystem, network, ACME server, TLS server.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use process_roulette_tracer as tracer;
+
+use crate::{event::WorldKind, front::Ca, scenario::Placeholders};
+
+/// A world: built once, used for many experiments, one after the other.
+pub trait World {
+    /// Which kind it is.
+    fn kind(&self) -> WorldKind;
+    /// What the placeholders of scenario files stand for here.
+    fn placeholders(&self) -> &Placeholders;
+    /// The CA of this world.
+    fn ca(&self) -> &Ca;
+    /// Sets the stage for one experiment: a fresh filesystem that holds exactly `from` (`None`:
+    /// the host's with the scenario's files added), no process. While the stage is up, the
+    /// calling thread sees the filesystem the subject sees: `std::fs` on the subject's absolute
+    /// paths is what judges look with.
+    fn stage(&mut self, from: Option<&Snapshot>) -> Result<Box<dyn Stage + '_>, WorldError>;
+}
+
+/// The filesystem and processes of one experiment. Dropping it kills every process and drops
+/// every mount.
+pub trait Stage {
+    /// A command as it would be started on this stage: environment, working directory,
+    /// namespaces. The caller may still change its output descriptors and environment.
+    fn command(&self, argv: &[String]) -> tracer::Command;
+    /// Live processes on the stage: process id as the caller sees it (not as the subject does)
+    /// and command line; without the stage's own init.
+    fn processes(&self) -> std::io::Result<BTreeMap<i32, String>>;
+    /// Every path (as the subject names it) that differs from what the stage's filesystem
+    /// started from, sorted. For a stage without a snapshot: from the host.
+    fn touched(&self) -> Result<Vec<PathBuf>, WorldError>;
+    /// Keeps the filesystem as it is now, for later stages of this world.
+    fn snapshot(&mut self) -> Result<Snapshot, WorldError>;
+    /// Kills every process on the stage, waits until none is left, and makes it able to start
+    /// processes again. The filesystem stays as it is.
+    fn clear(&mut self) -> Result<(), WorldError>;
+}
+
+/// A kept filesystem of a world. Lives in the world's own scratch space and dies with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Where its tree is, for the world that made it.
+    pub(crate) tree: PathBuf,
+}
+
+/// What a world could not do. Says what was tried, on what, what went wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{tried}: {source}{}", remedy.as_deref().map(|r| format!("; {r}")).unwrap_or_default())]
+pub struct WorldError {
+    /// What was tried, on what: `failed to mount an overlay on /etc`.
+    pub tried: String,
+    /// What went wrong.
+    #[source]
+    pub source: std::io::Error,
+    /// What to do about it, if that is known.
+    pub remedy: Option<String>,
+}
