@@ -27,3 +27,15 @@ pub const AGED_DAYS_LEFT: i64 = 10;
 
 /// Bytes of a run's output that are kept: enough for the end of a Python traceback.
 pub const OUTPUT_KEPT: usize = 64 * 1024;
+
+/// New orders per incident when the scenario names no other bound: the killed run's and its
+/// recovery's.
+pub const ORDERS_DEFAULT: u32 = 2;
+
+/// Certificates per incident when the scenario names no other bound: one that the killed run
+/// obtained and lost, and its replacement.
+pub const CERTIFICATES_DEFAULT: u32 = 2;
+
+/// Days that a renewed certificate has left when the scenario names no other bound: certbot's and
+/// lego's renewal threshold, under which it would be due again at once.
+pub const RENEWED_DAYS_DEFAULT: u32 = 30;
