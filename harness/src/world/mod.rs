@@ -9,6 +9,7 @@ mod network;
 pub mod private;
 mod processes;
 mod scenery;
+pub mod shell;
 pub mod shim;
 mod tree;
 

@@ -139,3 +139,33 @@ fn items(
     items.extend(furnish::scenario_items(scenario, placeholders)?);
     Ok(items)
 }
+
+impl PrivateWorld {
+    /// x
+    pub fn try_out(&mut self, command: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
+        for layer in self.scenery.layers().list() { eprintln!("{layer:?}"); }
+        for round in 0..20 {
+            let t0 = std::time::Instant::now();
+            let folder = self.scenery.folder()?;
+            let trees = folder.join("trees");
+            self.scenery.layers().copy(None, &trees)?;
+            let t1 = std::time::Instant::now();
+            self.scenery.enter(&trees, &folder)?;
+            let t2 = std::time::Instant::now();
+            if round == 0 {
+                let s = std::process::Command::new(command[0]).args(&command[1..]).env_clear().envs(&self.environment).status();
+                eprintln!("{s:?}");
+            }
+            let t3 = std::time::Instant::now();
+            self.scenery.leave()?;
+            let t4 = std::time::Instant::now();
+            if round == 0 {
+                for path in self.scenery.layers().differences(None, &trees)? { eprintln!("touched {}", path.display()); }
+            }
+            let t5 = std::time::Instant::now();
+            remove(&folder);
+            eprintln!("copy {:?} enter {:?} leave {:?} diff {:?} remove {:?}", t1-t0, t2-t1, t4-t3, t5-t4, t5.elapsed());
+        }
+        Ok(())
+    }
+}

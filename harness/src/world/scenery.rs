@@ -7,7 +7,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{PermissionsExt, symlink},
+        unix::fs::{MetadataExt, PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
 };
@@ -108,9 +108,7 @@ impl Scenery {
         let log = device::devices(&scratch.join("dev")).map_err(failed("make /dev"))?;
         device::sysfs(&scratch.join("sys")).map_err(failed("mount /sys"))?;
         let program = scratch.join("roulette");
-        fs::write(&program, "")
-            .and_then(|()| Ok(bind(Path::new("/proc/self/exe"), &program, MsFlags::empty())?))
-            .map_err(failed("bind the harness's own program"))?;
+        own_program(&program).map_err(failed("make the harness's own program available"))?;
         let layers = layers(scratch, scenario, items)?;
         let mut scenery = Self {
             scratch: scratch.to_path_buf(),
@@ -195,6 +193,24 @@ impl Scenery {
     /// The thread cannot get back: the worker is of no more use.
     pub fn leave(&self) -> Result<(), WorldError> {
         go(&self.outside).map_err(failed("leave a stage"))
+    }
+}
+
+/// Puts the program that is running at `place`: a bind mount, or where its file has been
+/// replaced since it was started, a copy.
+fn own_program(place: &Path) -> io::Result<()> {
+    let running = fs::metadata("/proc/self/exe")?;
+    let same = |path: &Path| {
+        fs::metadata(path).is_ok_and(|meta| {
+            (meta.dev(), meta.ino()) == (running.dev(), running.ino())
+        })
+    };
+    match env::current_exe() {
+        Ok(path) if same(&path) => {
+            fs::write(place, "")?;
+            Ok(bind(&path, place, MsFlags::empty())?)
+        }
+        _ => fs::copy("/proc/self/exe", place).map(drop),
     }
 }
 
