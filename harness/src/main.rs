@@ -11,7 +11,9 @@ fn main() -> ExitCode {
         return world::shim::main(name, &args[1..]);
     }
     match args.get(1).map(String::as_str) {
-        Some("__world-shell") => world::shell::main(&args[2..]),
+        Some(world::shell::SHELL) => world::shell::main(&args[2..]),
+        Some(world::check::PROBE) => world::check::probe_main(args.get(2).map_or("", String::as_str)),
+        Some(world::janitor::JANITOR) => world::janitor::main(&args[2..]),
         Some(front::LIFELINE) => front::lifeline_main(env::args_os().skip(2)),
         _ => ExitCode::from(2),
     }

@@ -5,9 +5,11 @@ use std::{
     env, fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    time::Instant,
 };
 
 use nix::sched::{CloneFlags, unshare};
+use process_roulette_tracer as tracer;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     isolate::{self, USERNS_REMEDY},
     network, private, scenery,
 };
-use crate::{event::WorldKind, scenario::Scenario};
+use crate::{event::WorldKind, limits, scenario::Scenario};
 
 /// The hidden subcommand that tries one capability: `roulette __probe NAME`.
 pub const PROBE: &str = "__probe";
@@ -91,7 +93,13 @@ fn capability(probe: &Probe) -> Capability {
     let (state, detail) = throw_away(probe.name).unwrap_or_else(|error| (State::No, error));
     let needed = (state != State::Yes).then_some(probe.remedy);
     let contained = state == State::No && in_container() && probe.remedy == USERNS_REMEDY;
-    let remedy = if contained { Some(DOCKER) } else { needed };
+    let remedy = if contained {
+        Some(DOCKER)
+    } else if state == State::Partial && probe.name == "private world" {
+        Some("run as root for the rest")
+    } else {
+        needed
+    };
     Capability {
         name: probe.name.to_string(),
         state,
@@ -164,6 +172,41 @@ pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKin
     }
 }
 
+/// A scenario that asks for nothing, to try a world with.
+fn nothing() -> Scenario {
+    use crate::scenario::{Faults, Limits, Server, ServerKind, Subject};
+    Scenario {
+        schema: 1,
+        name: "probe".to_string(),
+        purpose: String::new(),
+        subject: Subject {
+            command: Vec::new(),
+            prepare: Vec::new(),
+            age: Vec::new(),
+            state: vec!["/etc/letsencrypt".to_string()],
+            needs: Vec::new(),
+            deadline: crate::limits::DEADLINE_DEFAULT,
+            files: Default::default(),
+            templates: Default::default(),
+            env: Default::default(),
+            cwd: None,
+        },
+        artifacts: Vec::new(),
+        lock: None,
+        server: Server {
+            kind: ServerKind::Builtin,
+            http: true,
+            webroots: Vec::new(),
+            pid_file: "/run/server.pid".to_string(),
+        },
+        faults: Faults { kill: None },
+        limits: Limits { orders: 0, certificates: 0, renewed_days: 0 },
+        expect: Vec::new(),
+        folder: PathBuf::from("/"),
+        file: PathBuf::new(),
+    }
+}
+
 fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"].iter().any(|path| Path::new(path).exists())
 }
@@ -173,7 +216,7 @@ fn private_world() -> Result<Seen, String> {
     let told = |error: WorldError| error.to_string();
     let scratch = scenery::scratch(&[]).map_err(told)?;
     network::build().map_err(|error| format!("failed to join two network hosts: {error}"))?;
-    let scenario = Scenario::probe();
+    let scenario = nothing();
     let scenery = scenery::Scenery::build(&scratch, &scenario, &[]).map_err(told)?;
     let mounts = scenery.layers().list().len();
     if scenery::in_user_namespace() {
@@ -197,13 +240,11 @@ fn bare_world() -> Result<Seen, String> {
 
 fn user_namespaces() -> Result<Seen, String> {
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| errno.to_string())?;
-    let uid = nix::unistd::geteuid();
-    let _ = uid;
     Ok((State::Yes, "made one".to_string()))
 }
 
 fn network_namespaces() -> Result<Seen, String> {
-    isolate::enter().map_err(|error| error.to_string())?;
+    private::isolate().map_err(|error| error.to_string())?;
     network::build().map_err(|error| error.to_string())?;
     Ok((State::Yes, "joined two hosts".to_string()))
 }
@@ -232,8 +273,27 @@ fn overlay() -> Result<Seen, String> {
 }
 
 fn tracing() -> Result<Seen, String> {
-    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    Ok((State::Yes, format!("yama ptrace_scope {scope}")))
+    let mut tracer =
+        tracer::Tracer::new(tracer::Options::default()).map_err(|error| error.to_string())?;
+    let mut command = tracer::Command::new(["true"]);
+    command.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+    tracer.spawn(&command).map_err(|error| error.to_string())?;
+    let mut stops = 0;
+    loop {
+        match tracer.wait(Some(Instant::now() + limits::PROBE)).map_err(|error| error.to_string())? {
+            tracer::Event::Stopped(stopped) => {
+                stops += usize::from(stopped.syscall().is_some());
+                stopped.resume().map_err(|error| error.to_string())?;
+            }
+            tracer::Event::Empty => break,
+            tracer::Event::TimedOut => return Err("`true` did not end".to_string()),
+            tracer::Event::Ended(_) | tracer::Event::Forked { .. } | tracer::Event::Woken => {}
+        }
+    }
+    if stops == 0 {
+        return Err("`true` ran past the seccomp filter without a stop".to_string());
+    }
+    Ok((State::Yes, format!("`true` stopped at {stops} system calls")))
 }
 
 fn memory_cgroup() -> Result<Seen, String> {

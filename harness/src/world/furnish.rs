@@ -88,6 +88,24 @@ pub fn scenario_items(
     Ok(items)
 }
 
+/// Makes the scenario's state directories and webroots, and the directories of its lock and pid
+/// file. The scenario is a resolved one.
+///
+/// # Errors
+/// What the file system said, with the path.
+pub fn folders(scenario: &Scenario) -> io::Result<()> {
+    let state = scenario.subject.state.iter().map(Path::new);
+    let webroots = scenario.server.webroots.iter().map(Path::new);
+    let files = scenario.lock.iter().map(|lock| &lock.path).chain([&scenario.server.pid_file]);
+    let parents = files.filter_map(|path| Path::new(path).parent());
+    for folder in state.chain(webroots).chain(parents) {
+        fs::create_dir_all(folder).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
+        })?;
+    }
+    Ok(())
+}
+
 /// Puts `item` in its place: what was there is replaced, not written through.
 ///
 /// # Errors

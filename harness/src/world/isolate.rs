@@ -76,8 +76,12 @@ pub fn isolate() -> Result<(), WorldError> {
     exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-/// Makes the namespaces.
-fn enter() -> Result<(), WorldError> {
+/// Makes the namespaces. (The calling process itself stays in its PID namespace; its next child
+/// is the first of the new one.)
+///
+/// # Errors
+/// What the kernel refused.
+pub(super) fn enter() -> Result<(), WorldError> {
     if geteuid().is_root() {
         match unshare(NAMESPACES) {
             Ok(()) => return Ok(()),

@@ -1,9 +1,12 @@
 //! The private host(s) a subject runs in: filesystem, network, ACME server, TLS server.
 
+pub mod bare;
+pub mod check;
 pub mod control;
 mod device;
 mod furnish;
 mod isolate;
+pub mod janitor;
 mod layers;
 mod network;
 pub mod private;

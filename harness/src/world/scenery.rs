@@ -221,15 +221,7 @@ fn own_program(place: &Path) -> io::Result<()> {
 
 /// Fills the stage that the calling thread is on.
 fn put(scenario: &Scenario, items: &[Item]) -> io::Result<()> {
-    let state = scenario.subject.state.iter().map(Path::new);
-    let webroots = scenario.server.webroots.iter().map(Path::new);
-    let files = scenario.lock.iter().map(|lock| &lock.path).chain([&scenario.server.pid_file]);
-    let parents = files.filter_map(|path| Path::new(path).parent());
-    for folder in state.chain(webroots).chain(parents) {
-        fs::create_dir_all(folder).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
-        })?;
-    }
+    furnish::folders(scenario)?;
     for item in items {
         furnish::put(item)?;
     }

@@ -63,26 +63,36 @@ pub fn is_shim(name: &str) -> bool {
     name != "guard" && names().any(|known| known == name)
 }
 
-/// Where a private world puts the shims and `guard`.
+/// Where the host has `name`.
+fn on_host(name: &str) -> Vec<PathBuf> {
+    FOLDERS
+        .iter()
+        .filter(|folder| fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()))
+        .map(|folder| Path::new(folder).join(name))
+        .filter(|path| fs::symlink_metadata(path).is_ok())
+        .collect()
+}
+
+/// The shims and `guard`, with the usual folder of each, without the controls of servers that
+/// the host has.
+fn for_host() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let controls = CONTROLS
+        .into_iter()
+        .filter(|(name, _)| *name == "guard" || on_host(name).is_empty());
+    MANAGERS.into_iter().chain(controls)
+}
+
+/// The names that a world on this host has the harness's own program under.
+pub(super) fn names_for_host() -> impl Iterator<Item = &'static str> {
+    for_host().map(|(name, _)| name)
+}
+
+/// Where a private world puts the shims and `guard`: also wherever the host has a service
+/// manager of its own.
 pub(super) fn places() -> Vec<PathBuf> {
-    let mut places = Vec::new();
-    let on_host = |name: &str| {
-        FOLDERS
-            .iter()
-            .filter(|folder| fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()))
-            .map(|folder| Path::new(folder).join(name))
-            .filter(|path| fs::symlink_metadata(path).is_ok())
-            .collect::<Vec<_>>()
-    };
-    for (name, folder) in MANAGERS {
-        places.extend(on_host(name));
-        places.push(Path::new(folder).join(name));
-    }
-    for (name, folder) in CONTROLS {
-        if name == "guard" || on_host(name).is_empty() {
-            places.push(Path::new(folder).join(name));
-        }
-    }
+    let mut places: Vec<PathBuf> =
+        for_host().map(|(name, folder)| Path::new(folder).join(name)).collect();
+    places.extend(MANAGERS.iter().flat_map(|(name, _)| on_host(name)));
     places.sort();
     places.dedup();
     places

@@ -132,20 +132,6 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The value of one extended attribute; `None` when it is not set.
-///
-/// # Errors
-/// What the file system said.
-pub fn xattr(path: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
-    let name = CString::new(name)?;
-    let mut value = [0_u8; 4096];
-    match rustix::fs::lgetxattr(path, name.as_c_str(), &mut value[..]) {
-        Ok(length) => Ok(Some(value[..length].to_vec())),
-        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 /// Adds to `found` every path at which `now` differs from `then` (`None`: everything in `now`
 /// that is not a directory is a difference). Paths are told as `name` plus the path in the tree.
 /// A directory differs when its owner, mode or kind does, not when its time stamp does: what was
@@ -231,12 +217,6 @@ fn differ(
     Ok(new.is_file()
         && new.size() <= COMPARED_BYTES_MAX
         && fs::read(before)? != fs::read(after)?)
-}
-
-/// Whether `path` is a whiteout: how an overlay's upper layer says "deleted".
-pub fn is_whiteout(meta: &fs::Metadata) -> bool {
-    SFlag::from_bits_truncate(meta.mode() & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR
-        && meta.rdev() == 0
 }
 
 /// `path` without its leading `/`, to be joined to another root.
