@@ -183,20 +183,8 @@ impl BareWorld {
 
     /// Every process below the worker but its own, the dead that nobody has waited for included.
     fn descendants(&self) -> io::Result<Vec<Process>> {
-        let mut all = self.proc.all()?;
-        let mut found = Vec::new();
-        let mut parents = vec![getpid().as_raw()];
-        while let Some(parent) = parents.pop() {
-            let children: Vec<i32> = all
-                .values()
-                .filter(|process| process.parent == parent && !self.own.contains(&process.pid))
-                .map(|process| process.pid)
-                .collect();
-            for pid in children {
-                found.extend(all.remove(&pid));
-                parents.push(pid);
-            }
-        }
+        let mut found = self.proc.below(getpid().as_raw())?;
+        found.retain(|process| !self.own.contains(&process.pid));
         Ok(found)
     }
 

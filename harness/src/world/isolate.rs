@@ -43,9 +43,7 @@ const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
 /// # Errors
 /// What the kernel refused, with what usually forbids it.
 pub fn isolate() -> Result<(), WorldError> {
-    if let Some(outer) = env::var(MARKER).ok().and_then(|text| text.parse::<i32>().ok())
-        && getpid().as_raw() == 1
-    {
+    if let Some(outer) = outer() {
         return settle(outer);
     }
     let parent = getppid();
@@ -74,6 +72,17 @@ pub fn isolate() -> Result<(), WorldError> {
         .status()
         .map_err(|error| fail("start the worker inside its namespaces", error))?;
     exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+}
+
+/// Whether this is the second process, which [`isolate`] has started: it must call it too,
+/// before anything that looks at processes or mounts.
+pub fn is_inside() -> bool {
+    outer().is_some()
+}
+
+fn outer() -> Option<i32> {
+    let outer = env::var(MARKER).ok()?.parse().ok()?;
+    (getpid().as_raw() == 1).then_some(outer)
 }
 
 /// Makes the namespaces. (The calling process itself stays in its PID namespace; its next child

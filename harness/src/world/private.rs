@@ -20,7 +20,7 @@ use nix::{
 };
 use process_roulette_tracer as tracer;
 
-pub use super::isolate::isolate;
+pub use super::isolate::{is_inside, isolate};
 use super::{
     Snapshot, Stage, World, WorldError,
     control::{PRIVATE_NAME, VARIABLE},
