@@ -1,8 +1,17 @@
 //! A hidden subcommand for people who work on worlds: builds one and runs a command in it.
 
-use std::{fs, path::Path, process::ExitCode, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+    wait::{WaitStatus, waitpid},
+};
 use process_roulette_tracer as tracer;
 
 use super::{World, bare, check, private};
@@ -89,11 +98,24 @@ fn show(world: &mut dyn World, command: &[&str]) -> Result<u8, Box<dyn std::erro
         (stage.snapshot()?, code)
     };
     for from in [None, Some(&snapshot)] {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu()?);
         for _ in 0..ROUNDS {
             drop(world.stage(from)?);
         }
-        eprintln!("set and left {ROUNDS} stages, {:?} each", start.elapsed() / ROUNDS);
+        let cpu = (cpu()? - before) / ROUNDS;
+        eprintln!("set and left {ROUNDS} stages, {:?} each, CPU {cpu:?}", start.elapsed() / ROUNDS);
     }
     Ok(code)
+}
+
+/// CPU time of this process and its children so far.
+fn cpu() -> nix::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(who)?;
+        for time in [usage.user_time(), usage.system_time()] {
+            sum += Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0));
+        }
+    }
+    Ok(sum)
 }
