@@ -75,8 +75,7 @@ pub fn isolate() -> Result<(), WorldError> {
     let parent = getppid();
     // No controlling terminal, as under a scheduler. Fails for a group's leader, which has none.
     let _ = setsid();
-    set_pdeathsig(Signal::SIGKILL)
-        .map_err(|errno| failed("ask to die with the parent")(errno.into()))?;
+    set_pdeathsig(Signal::SIGKILL).map_err(|errno| failed("ask to die with the parent")(errno.into()))?;
     if getppid() != parent {
         exit(1);
     }
@@ -281,8 +280,7 @@ impl Stage for BareStage<'_> {
     fn snapshot(&mut self) -> Result<Snapshot, WorldError> {
         self.world.snapshots += 1;
         let tree = self.world.folder.join(format!("snapshot-{}", self.world.snapshots));
-        tree::copy(&self.world.root(), &tree)
-            .map_err(failed("keep the filesystem of a stage"))?;
+        tree::copy(&self.world.root(), &tree).map_err(failed("keep the filesystem of a stage"))?;
         Ok(Snapshot { tree })
     }
 

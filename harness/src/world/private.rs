@@ -122,8 +122,7 @@ impl World for PrivateWorld {
         }
         // From here on dropping it cleans up.
         let mut stage = PrivateStage { world: self, folder, from, inside: None, init: None };
-        let inside =
-            File::open("/proc/thread-self/ns/mnt").map_err(failed("open the stage's mounts"))?;
+        let inside = File::open("/proc/thread-self/ns/mnt").map_err(failed("open the stage's mounts"))?;
         stage.inside = Some(inside.into());
         stage.start_init()?;
         Ok(Box::new(stage))
@@ -230,10 +229,7 @@ impl Stage for PrivateStage<'_> {
         let number = self.world.snapshots;
         self.outside(|scenery, trees| {
             let tree = scenery.scratch().join(format!("snapshot-{number}"));
-            scenery
-                .layers()
-                .copy(Some(trees), &tree)
-                .map_err(failed("keep the filesystem of a stage"))?;
+            scenery.layers().copy(Some(trees), &tree).map_err(failed("keep the filesystem of a stage"))?;
             Ok(Snapshot { tree })
         })
     }
@@ -284,11 +280,7 @@ fn start_ca(scratch: &Path, programs: &Programs) -> Result<Ca, WorldError> {
 }
 
 /// Every file that the world gets. `roots`: what it trusts besides the host's roots, as PEM.
-fn items(
-    scenario: &Scenario,
-    placeholders: &Placeholders,
-    roots: &str,
-) -> Result<Vec<Item>, WorldError> {
+fn items(scenario: &Scenario, placeholders: &Placeholders, roots: &str) -> Result<Vec<Item>, WorldError> {
     let mut items = furnish::host_items(
         scenario,
         HOST,

@@ -94,9 +94,7 @@ impl Proc {
 
     fn process(&self, pid: i32) -> Option<Process> {
         let status = String::from_utf8_lossy(&self.read(&format!("{pid}/status"))?).into_owned();
-        let field = |name: &str| {
-            status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-        };
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let pids = field("NSpid:").unwrap_or_default();
         let line = self.read(&format!("{pid}/cmdline"))?;
         let words: Vec<_> = line

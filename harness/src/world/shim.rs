@@ -47,8 +47,7 @@ const CONTROLS: [(&str, &str); 4] = [
 ];
 
 /// Where programs are looked for.
-const FOLDERS: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Exit code of `systemctl` for a unit that is not running (LSB, systemctl(1)).
 const NOT_RUNNING: u8 = 3;
@@ -76,9 +75,7 @@ fn on_host(name: &str) -> Vec<PathBuf> {
 /// The shims and `guard`, with the usual folder of each, without the controls of servers that
 /// the host has.
 fn for_host() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let controls = CONTROLS
-        .into_iter()
-        .filter(|(name, _)| *name == "guard" || on_host(name).is_empty());
+    let controls = CONTROLS.into_iter().filter(|(name, _)| *name == "guard" || on_host(name).is_empty());
     MANAGERS.into_iter().chain(controls)
 }
 
@@ -90,8 +87,7 @@ pub(super) fn names_for_host() -> impl Iterator<Item = &'static str> {
 /// Where a private world puts the shims and `guard`: also wherever the host has a service
 /// manager of its own.
 pub(super) fn places() -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> =
-        for_host().map(|(name, folder)| Path::new(folder).join(name)).collect();
+    let mut places: Vec<PathBuf> = for_host().map(|(name, folder)| Path::new(folder).join(name)).collect();
     places.extend(MANAGERS.iter().flat_map(|(name, _)| on_host(name)));
     places.sort();
     places.dedup();
@@ -152,8 +148,8 @@ fn systemctl(args: &[String]) -> Result<(Act, String), String> {
                 signal = parse_signal(rest.next().ok_or("a signal must follow -s")?)?;
             }
             // Options with a value of their own.
-            "-t" | "--type" | "-p" | "--property" | "-H" | "--host" | "-M" | "--machine"
-            | "-o" | "--output" | "-n" | "--lines" | "--kill-whom" | "--kill-who" | "--job-mode" => {
+            "-t" | "--type" | "-p" | "--property" | "-H" | "--host" | "-M" | "--machine" | "-o"
+            | "--output" | "-n" | "--lines" | "--kill-whom" | "--kill-who" | "--job-mode" => {
                 rest.next();
             }
             option if option.starts_with("--signal=") => {
@@ -175,8 +171,8 @@ fn systemctl(args: &[String]) -> Result<(Act, String), String> {
         "status" | "show" => Act::Status,
         "is-active" => Act::IsActive,
         "kill" => Act::Send(signal),
-        "daemon-reload" | "daemon-reexec" | "enable" | "disable" | "is-enabled" | "mask"
-        | "unmask" | "reset-failed" | "is-system-running" | "list-units" | "cat" => Act::Nothing,
+        "daemon-reload" | "daemon-reexec" | "enable" | "disable" | "is-enabled" | "mask" | "unmask"
+        | "reset-failed" | "is-system-running" | "list-units" | "cat" => Act::Nothing,
         "is-failed" => return Err("is-failed is not supported".to_string()),
         other => return Err(format!("unknown command verb `{other}`")),
     };
@@ -184,8 +180,7 @@ fn systemctl(args: &[String]) -> Result<(Act, String), String> {
 }
 
 fn service(args: &[String]) -> Result<(Act, String), String> {
-    let words: Vec<&str> =
-        args.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
     let [unit, verb, ..] = words[..] else {
         return Err("a service and what to do with it must be named".to_string());
     };
@@ -318,8 +313,8 @@ fn start(unit: &str) -> io::Result<()> {
 
 /// Sends SIGTERM and waits until the process is gone.
 fn stop(pid: Pid) -> io::Result<()> {
-    let raw = rustix::process::Pid::from_raw(pid.as_raw())
-        .ok_or_else(|| io::Error::other("no such process"))?;
+    let raw =
+        rustix::process::Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("no such process"))?;
     let handle = match rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) {
         Ok(handle) => handle,
         Err(rustix::io::Errno::SRCH) => return Ok(()),

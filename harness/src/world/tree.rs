@@ -33,14 +33,8 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copy_entry(from, to, &mut links)
 }
 
-fn copy_entry(
-    from: &Path,
-    to: &Path,
-    links: &mut HashMap<(u64, u64), PathBuf>,
-) -> io::Result<()> {
-    let at = |error: io::Error| {
-        io::Error::new(error.kind(), format!("copying {}: {error}", from.display()))
-    };
+fn copy_entry(from: &Path, to: &Path, links: &mut HashMap<(u64, u64), PathBuf>) -> io::Result<()> {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("copying {}: {error}", from.display()));
     let meta = fs::symlink_metadata(from).map_err(at)?;
     let kind = meta.file_type();
     if !kind.is_dir() && meta.nlink() > 1 {
@@ -194,12 +188,7 @@ fn add_all(tree: Option<&Path>, name: &Path, found: &mut BTreeSet<PathBuf>) -> i
     Ok(())
 }
 
-fn differ(
-    before: &Path,
-    old: &fs::Metadata,
-    after: &Path,
-    new: &fs::Metadata,
-) -> io::Result<bool> {
+fn differ(before: &Path, old: &fs::Metadata, after: &Path, new: &fs::Metadata) -> io::Result<bool> {
     let head = |meta: &fs::Metadata| (meta.mode(), meta.uid(), meta.gid());
     if head(old) != head(new) {
         return Ok(true);
@@ -214,9 +203,7 @@ fn differ(
     if new.file_type().is_symlink() {
         return Ok(fs::read_link(before)? != fs::read_link(after)?);
     }
-    Ok(new.is_file()
-        && new.size() <= COMPARED_BYTES_MAX
-        && fs::read(before)? != fs::read(after)?)
+    Ok(new.is_file() && new.size() <= COMPARED_BYTES_MAX && fs::read(before)? != fs::read(after)?)
 }
 
 /// `path` without its leading `/`, to be joined to another root.
@@ -247,8 +234,7 @@ mod tests {
         let tree = folder.path().join("tree");
         fs::create_dir_all(tree.join("live/example.com")).expect("folders");
         fs::write(tree.join("key.pem"), "key").expect("a file");
-        fs::set_permissions(tree.join("key.pem"), fs::Permissions::from_mode(0o600))
-            .expect("its mode");
+        fs::set_permissions(tree.join("key.pem"), fs::Permissions::from_mode(0o600)).expect("its mode");
         fs::hard_link(tree.join("key.pem"), tree.join("also.pem")).expect("a hard link");
         symlink("../../key.pem", tree.join("live/example.com/privkey.pem")).expect("a symlink");
         folder
