@@ -27,3 +27,19 @@ pub const AGED_DAYS_LEFT: i64 = 10;
 
 /// Bytes of a run's output that are kept: enough for the end of a Python traceback.
 pub const OUTPUT_KEPT: usize = 64 * 1024;
+
+/// The same, for processes that a clean run leaves running too: nothing is learned by waiting.
+pub const KNOWN_SURVIVORS: Duration = Duration::from_millis(100);
+
+/// How long a signal may be under way before the kernel's books are asked whether it is queued.
+/// A running process takes it in microseconds; one in vfork(2) or with it blocked not before it
+/// may.
+pub const SIGNAL_PROOF: Duration = Duration::from_millis(50);
+
+/// How often an experiment whose point was not reached is tried again before it counts as
+/// diverged: a name that came up unluckily random is another one the next time.
+pub const DIVERGED_RETRIES: u32 = 2;
+
+/// Points of helper processes (programs with no durable effect of their own) that are tried for
+/// each lineage: the first occurrences stand for the rest.
+pub const HELPER_OCCURRENCES: u32 = 2;
