@@ -43,3 +43,34 @@ pub const DIVERGED_RETRIES: u32 = 2;
 /// Points of helper processes (programs with no durable effect of their own) that are tried for
 /// each lineage: the first occurrences stand for the rest.
 pub const HELPER_OCCURRENCES: u32 = 2;
+/// Pause between two questions whether a starting Pebble or DNS server answers. Short against
+/// their start, long against the question.
+pub const CA_POLL: Duration = Duration::from_millis(20);
+
+/// How long one such question waits for its answer before it is asked again.
+pub const CA_POLL_ANSWER: Duration = Duration::from_millis(500);
+
+/// How often other ports are tried when one that was free is taken before it is used. Each try
+/// fails only by a race with another program on the same address.
+pub const PORT_TRIES: u32 = 8;
+
+/// How long Pebble may take to answer one request of the front. It answers from memory;
+/// validation and issuance are not waited for.
+pub const CA_ANSWER: Duration = Duration::from_secs(30);
+
+/// Bytes of one request or answer that pass the front. A certificate chain is 4 KiB, an order of
+/// a hundred names 20 KiB.
+pub const ACME_MESSAGE: usize = 1024 * 1024;
+
+/// Pause before the front accepts again after it failed to: descriptors must be given back first.
+pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Lines of a program's output that an error message shows.
+pub const LAST_WORDS: usize = 12;
+
+/// How long a program may take to say its version. It prints a line; only a loaded machine needs
+/// more than milliseconds.
+pub const PROGRAM_VERSION: Duration = Duration::from_secs(10);
+
+/// Pause between two looks whether it has ended.
+pub const PROGRAM_POLL: Duration = Duration::from_millis(2);

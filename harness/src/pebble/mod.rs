@@ -1,18 +1,10 @@
-//! Where Pebble comes from: four sources, tried in order, behind one trait.
+//! Where Pebble comes from: four sources, tried in order, behind one trait. `docs/pebble.md`
+//! tells about each.
 
-use std::path::PathBuf;
+mod find;
+mod option;
+mod path;
+mod programs;
 
-use serde::{Deserialize, Serialize};
-
-use crate::event::PebbleRecord;
-
-/// The programs of the test CA, found and able to start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Programs {
-    /// `pebble`.
-    pub pebble: PathBuf,
-    /// `pebble-challtestsrv`.
-    pub challtestsrv: PathBuf,
-    /// What to say of it in reports.
-    pub record: PebbleRecord,
-}
+pub use find::{PebbleError, find};
+pub use programs::Programs;
