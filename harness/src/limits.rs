@@ -74,3 +74,18 @@ pub const PROGRAM_VERSION: Duration = Duration::from_secs(10);
 
 /// Pause between two looks whether it has ended.
 pub const PROGRAM_POLL: Duration = Duration::from_millis(2);
+/// Lifetime of the aged certificate in days: what public authorities issue today, so that clients
+/// which renew at a fraction of the lifetime are due as well.
+pub const AGED_LIFETIME_DAYS: i64 = 90;
+
+/// Files larger than this are not searched for the old certificate when it is aged. A chain has
+/// 4-8 kB; a log that quotes one stays well under it.
+pub const AGED_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long the built-in server may take from its start until it is ready. It needs milliseconds;
+/// a machine with eight worlds on two cores needs more.
+pub const SERVER_START: Duration = Duration::from_secs(10);
+
+/// How long the built-in server gives one client for its whole exchange, so that silent clients
+/// do not pile up.
+pub const SERVER_CLIENT: Duration = Duration::from_secs(10);
