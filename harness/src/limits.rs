@@ -89,3 +89,37 @@ pub const SERVER_START: Duration = Duration::from_secs(10);
 /// How long the built-in server gives one client for its whole exchange, so that silent clients
 /// do not pile up.
 pub const SERVER_CLIENT: Duration = Duration::from_secs(10);
+/// New orders per incident when the scenario names no other bound: the killed run's and its
+/// recovery's.
+pub const ORDERS_DEFAULT: u32 = 2;
+
+/// Certificates per incident when the scenario names no other bound: one that the killed run
+/// obtained and lost, and its replacement.
+pub const CERTIFICATES_DEFAULT: u32 = 2;
+
+/// Days that a renewed certificate has left when the scenario names no other bound: certbot's and
+/// lego's renewal threshold, under which it would be due again at once.
+pub const RENEWED_DAYS_DEFAULT: u32 = 30;
+
+/// Stored runs that are kept; older ones are deleted when a new one begins. Enough to find last
+/// week's findings again, and some hundred megabytes at worst.
+pub const RUNS_KEPT: usize = 50;
+
+/// A stored run whose log was written to within this time may still be going on, and is never
+/// deleted.
+pub const RUN_IDLE: Duration = Duration::from_secs(3600);
+
+/// Without a terminal, a line of progress is printed at least this often.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lines of a recovery run's output that a report shows of each finding; the stored run has all
+/// that was kept.
+pub const REPORT_OUTPUT_LINES: usize = 8;
+
+/// Violated experiments of which a report keeps the files and output. Findings need one each, and
+/// the harness stays within its memory however many experiments are violated.
+pub const REPORT_DETAILED: usize = 1000;
+
+/// How often the progress bar moves while nothing happens: slow enough to cost nothing, fast
+/// enough to show that the program lives.
+pub const PROGRESS_TICK: Duration = Duration::from_millis(200);
