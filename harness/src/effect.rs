@@ -1,6 +1,6 @@
 //! Effects: what a caught syscall is about to do that others can see.
 
-use std::path::Path;
+use std::{ffi::OsString, path::Path};
 
 use process_roulette_tracer::{Call, Stopped, Syscall};
 use serde::{Deserialize, Serialize};
@@ -64,8 +64,8 @@ pub enum Decoded {
     Nothing,
     /// An effect.
     Effect(Effect),
-    /// The subject set up an io_uring: what it does through it is not seen.
-    IoUring,
+    /// The subject does something that cannot be followed; what.
+    Unseen(&'static str),
     /// A connection or datagram to an address that is not loopback (only caught in a bare world).
     Outside(String),
 }
@@ -144,9 +144,10 @@ impl Decoder {
             Call::Execveat => self.exec(at(arg[0], arg[1]).filter(|p| !p.is_empty()).or_else(|| fd(arg[0]))),
             Call::ExitGroup => Decoded::Effect(Effect { op: "exit", path: String::new(), from: None, class: Control, exclusive: false }),
             Call::Kill | Call::Tkill | Call::RtSigqueueinfo => self.signal(arg[0] as i32, arg[1] as i32, Signal),
-            Call::Tgkill => self.signal(arg[1] as i32, arg[2] as i32, Signal),
+            Call::Tgkill | Call::RtTgsigqueueinfo => self.signal(arg[1] as i32, arg[2] as i32, Signal),
             Call::PidfdSendSignal => self.signal(0, arg[1] as i32, Signal),
-            Call::IoUringSetup => Decoded::IoUring,
+            Call::IoUringSetup => Decoded::Unseen("the subject set up an io_uring: what it does through it is not seen"),
+            Call::Foreign => Decoded::Unseen("the subject runs a 32-bit program: what it does is not seen"),
             Call::Connect => self.outside(task, arg[1], arg[2]),
             Call::Sendto => self.outside(task, arg[4], arg[5]),
             Call::Sendmsg | Call::Sendmmsg => {
@@ -306,8 +307,8 @@ fn is_log(path: &str) -> bool {
     path.starts_with("/var/log/") || path.ends_with(".log")
 }
 
-fn lossy(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+fn lossy(text: OsString) -> String {
+    text.into_string().unwrap_or_else(|text| text.to_string_lossy().into_owned())
 }
 
 /// Without `.`, `..` and doubled slashes, by the letters alone.

@@ -3,8 +3,9 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    net::Ipv4Addr,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::Instant,
 };
 
@@ -19,8 +20,9 @@ use crate::{
     point::Point,
     procfs::Proc,
     role,
-    run::{Assignment, ControlCall, Detail, Outcome, RunError, Runner, Told},
-    scenario::{Artifact, Scenario},
+    run::{Assignment, Calls, Detail, Outcome, RunError, Runner, Told},
+    scenario::{Placeholders, Scenario},
+    state,
     target::ServerSpec,
     verdict::{Judgement, Phase, Verdict},
     world::{Snapshot, World, WorldError},
@@ -52,7 +54,7 @@ pub struct Workbench<'w> {
     snapshot: Snapshot,
     /// Roles of the paths that the preparation left.
     prepared_roles: BTreeSet<String>,
-    control: mpsc::Receiver<ControlCall>,
+    control: Calls,
     server_spec: ServerSpec,
     proc: Proc,
     root: String,
@@ -65,6 +67,8 @@ struct Phases {
     installed: Vec<String>,
     judgements: Vec<Judgement>,
     aftermath: Vec<String>,
+    /// As it was judged last.
+    state: Vec<String>,
 }
 
 impl<'w> Workbench<'w> {
@@ -72,15 +76,15 @@ impl<'w> Workbench<'w> {
     pub fn prepare(
         world: &'w mut dyn World,
         scenario: &Scenario,
-        control: mpsc::Receiver<ControlCall>,
+        control: Calls,
         proc: Proc,
-        server_spec: ServerSpec,
+        ageing: &artifact::AgeingCa,
     ) -> Result<Workbench<'w>, SetupError> {
         let placeholders = world.placeholders().clone();
         let scenario = scenario.resolve(&placeholders);
         let ca = world.ca();
         let root = placeholders.root.clone();
-        let ageing = world.ageing_ca();
+        let server_spec = server_spec(&scenario, &placeholders);
         let mut stage = world.stage(None)?;
         let mut runner =
             Runner::new(&scenario, ca.clone(), stage.as_mut(), server_spec.clone(), &control, proc.clone(), root.clone())?;
@@ -97,7 +101,7 @@ impl<'w> Workbench<'w> {
         }
         let touched = runner.stage().touched()?;
         let roots = ageing_roots(&scenario, &touched);
-        artifact::age(&roots, &scenario.artifacts, &ageing, limits::AGED_DAYS_LEFT)
+        artifact::age(&roots, &scenario.artifacts, ageing, limits::AGED_DAYS_LEFT)
             .map_err(|error| SetupError::Baseline(format!("failed to age the certificate: {error}")))?;
         for command in &scenario.subject.age {
             setup_step(&mut runner, command, "age")?;
@@ -134,7 +138,7 @@ impl<'w> Workbench<'w> {
         baseline(&scenario, &outcome)?;
         let wall_ms = outcome.run.wall_ms;
         let left_running: Vec<String> = outcome.run.survivors.iter().map(|s| s.process.clone()).collect();
-        let partial = outcome.io_uring.then(|| "the subject set up an io_uring: what it does through it is not seen".to_owned());
+        let partial = outcome.unseen.map(str::to_owned);
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(&scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
         let idle = runner.run(self.plain(&scenario.subject.command, &left_running))?;
@@ -186,7 +190,10 @@ impl<'w> Workbench<'w> {
             if let Some(told) = told.as_mut() {
                 told(Narrated::Begins(phase));
             }
-            let mut forward = told.as_mut().map(|told| move |what: Told<'_>| told(Narrated::Run(what)));
+            let mut forward = told.as_mut().map(|told| move |what: Told<'_>| match what {
+                Told::State(lines) => told(Narrated::State(lines)),
+                what => told(Narrated::Run(what)),
+            });
             let outcome = runner.run(Assignment {
                 command: &scenario.subject.command,
                 faults,
@@ -210,7 +217,8 @@ impl<'w> Workbench<'w> {
             let litter = if phase == Phase::Aftermath { Vec::new() } else { litter(&runner.stage().touched()?, &census.clean_roles, &root) };
             phases.judge(&scenario, phase, outcome.run, &mut runner, &litter);
             if let Some(told) = told.as_mut() {
-                told(Narrated::Judged(phase, &phases.judgements, &phases.aftermath));
+                told(Narrated::State(&phases.state));
+                told(Narrated::Judged(phase, &phases.judgements));
             }
             if inconclusive.is_some() {
                 break;
@@ -228,8 +236,10 @@ pub enum Narrated<'a> {
     Begins(Phase),
     /// Something happened in it.
     Run(Told<'a>),
-    /// It was judged; all judgements so far and the state of the files.
-    Judged(Phase, &'a [Judgement], &'a [String]),
+    /// The state of key, certificate, lock and served certificate now.
+    State(&'a [String]),
+    /// It was judged; all judgements so far.
+    Judged(Phase, &'a [Judgement]),
 }
 
 fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result<(), SetupError> {
@@ -357,7 +367,7 @@ impl Phases {
     fn begin(scenario: &Scenario) -> Phases {
         let artifacts_before = artifacts(scenario);
         let installed = artifacts_before.first().map(|a| a.fingerprint.clone()).into_iter().collect();
-        Phases { artifacts_before, runs: Vec::new(), installed, judgements: Vec::new(), aftermath: Vec::new() }
+        Phases { artifacts_before, runs: Vec::new(), installed, judgements: Vec::new(), aftermath: Vec::new(), state: Vec::new() }
     }
 
     fn judge(&mut self, scenario: &Scenario, phase: Phase, run: Run, runner: &mut Runner<'_>, litter: &[Litter]) {
@@ -383,8 +393,9 @@ impl Phases {
         };
         let judgements = invariant::judge_phase(&evidence, &self.judgements);
         self.judgements.extend(judgements);
+        self.state = state::describe(&now, &served, &lock);
         if phase == Phase::Aftermath {
-            self.aftermath = describe(&scenario.artifacts, &now, &served, &lock);
+            self.aftermath.clone_from(&self.state);
         }
     }
 
@@ -418,49 +429,16 @@ impl Phases {
     }
 }
 
-/// The state of key, certificate, lock and server, a line each.
-pub fn describe(
-    artifacts: &[Artifact],
-    states: &[ArtifactState],
-    served: &Result<crate::target::Served, String>,
-    lock: &invariant::LockState,
-) -> Vec<String> {
-    let mut lines = Vec::new();
-    let short = |fingerprint: &str| fingerprint.chars().take(12).collect::<String>();
-    for (artifact, state) in artifacts.iter().zip(states) {
-        let file = |file: &FileState, whole: String| match file {
-            FileState::Whole => whole,
-            FileState::Missing(why) => format!("missing ({why})"),
-            FileState::Broken(why) => format!("broken ({why})"),
-        };
-        let days = (state.not_after - now_s()) / 86_400;
-        lines.push(format!(
-            "{}: {}",
-            artifact.certificate,
-            file(&state.certificate, format!("certificate {}, {days} days left", short(&state.fingerprint)))
-        ));
-        let matching = match state.matches {
-            Some(true) => "belongs to the certificate",
-            Some(false) => "does NOT belong to the certificate",
-            None => "whether it belongs to the certificate cannot be told",
-        };
-        let mode = state.key_mode.map(|mode| format!(", mode {:04o}", mode & 0o7777)).unwrap_or_default();
-        lines.push(format!("{}: {}", artifact.key, file(&state.key, format!("key, {matching}{mode}"))));
+fn server_spec(scenario: &Scenario, placeholders: &Placeholders) -> ServerSpec {
+    // In a private world the server is reached from the CA's host too.
+    let address = if placeholders.root.is_empty() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let first = scenario.artifacts.first();
+    ServerSpec {
+        tls: (address, placeholders.tls_port).into(),
+        http: scenario.server.http.then(|| (address, placeholders.http_port).into()),
+        webroots: scenario.server.webroots.clone(),
+        certificate: first.map(|a| a.certificate.clone()).unwrap_or_default(),
+        key: first.map(|a| a.key.clone()).unwrap_or_default(),
+        pid_file: scenario.server.pid_file.clone(),
     }
-    lines.push(match served {
-        Ok(served) => format!("served: certificate {}", short(&served.fingerprint)),
-        Err(error) => format!("served: nothing ({error})"),
-    });
-    match lock {
-        invariant::LockState::Undeclared => {}
-        invariant::LockState::Free => lines.push("lock: free".to_owned()),
-        invariant::LockState::Held(who) => lines.push(format!("lock: held {who}")),
-        invariant::LockState::Present => lines.push("lock: there".to_owned()),
-        invariant::LockState::Unknown(why) => lines.push(format!("lock: unknown ({why})")),
-    }
-    lines
-}
-
-fn now_s() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
 }

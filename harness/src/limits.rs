@@ -123,3 +123,11 @@ pub const REPORT_DETAILED: usize = 1000;
 /// How often the progress bar moves while nothing happens: slow enough to cost nothing, fast
 /// enough to show that the program lives.
 pub const PROGRESS_TICK: Duration = Duration::from_millis(200);
+
+/// Worlds at work at once for each core: clients sleep while they poll the CA, so more than one
+/// is needed to keep a core busy.
+pub const JOBS_PER_CORE: u32 = 3;
+
+/// Workers that may go away in the middle of an experiment before the run is given up: one can be
+/// the victim of a machine short of memory, several are our bug.
+pub const WORKERS_LOST: u32 = 3;

@@ -7,7 +7,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use process_roulette_tracer::{self as tracer, Status, Stop, Stopped, Tracer};
 
 use crate::{
+    artifact,
     effect::{Class, Decoded, Decoder, Effect},
     event::FaultRecord,
     fault,
@@ -27,8 +28,9 @@ use crate::{
     procfs::Proc,
     role::Roles,
     scenario::Scenario,
+    state,
     target::{Server, ServerSpec, served},
-    world::{ControlRequest, ControlResponse, Stage, WorldError},
+    world::{Stage, WorldError, control},
 };
 
 /// What can go wrong with a run that is not the subject's doing.
@@ -99,6 +101,8 @@ pub enum Told<'a> {
     Done(&'a Seen),
     /// A fault was struck.
     Fault(&'a FaultRecord),
+    /// The state of key, certificate, lock and served certificate after that.
+    State(&'a [String]),
     /// A process ended.
     Ended(String, End),
 }
@@ -129,8 +133,8 @@ pub struct Outcome {
     pub seen: Vec<Seen>,
     /// Faults whose point was not reached, or that could not be proven, with the reason.
     pub not_delivered: Vec<String>,
-    /// The subject set up an io_uring: what it does through it is not seen.
-    pub io_uring: bool,
+    /// Why some of what the subject did was not seen, if that is so.
+    pub unseen: Option<&'static str>,
     /// Addresses outside that it tried to reach (told in a bare world only, where they are
     /// refused by the tracer).
     pub refused: Vec<String>,
@@ -147,15 +151,44 @@ pub struct Runner<'a> {
     stage: &'a mut dyn Stage,
     server: Option<Server>,
     server_spec: ServerSpec,
-    control: &'a mpsc::Receiver<ControlCall>,
+    control: &'a Calls,
     processes: Table,
     runs: usize,
     gate: Arc<RequestGate>,
     arrivals: mpsc::Receiver<Arrival>,
 }
 
-/// A shim's call to the world's control socket, with where to answer.
-pub type ControlCall = (ControlRequest, mpsc::Sender<ControlResponse>);
+/// Calls of shims to the world's control socket, taken up by whichever runner is at work.
+#[derive(Debug)]
+pub struct Calls {
+    calls: mpsc::Receiver<(control::Request, mpsc::Sender<control::Response>)>,
+    waker: Arc<Mutex<Option<tracer::Waker>>>,
+}
+
+impl Calls {
+    /// The handler for [`control::Control::listen`], and where its calls arrive.
+    pub fn new() -> (impl Fn(control::Request) -> control::Response + Send + 'static, Calls) {
+        let (sender, calls) = mpsc::channel();
+        let waker: Arc<Mutex<Option<tracer::Waker>>> = Arc::default();
+        let slot = waker.clone();
+        let handler = move |request| {
+            let (answer, answered) = mpsc::channel();
+            let gone = || "no run is under way".to_owned();
+            sender.send((request, answer)).map_err(|_| gone())?;
+            match slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                Some(waker) => waker.wake(),
+                None => return Err(gone()),
+            }
+            answered.recv_timeout(limits::CONTROL).map_err(|_| "the harness did not answer in time".to_owned())?
+        };
+        (handler, Calls { calls, waker })
+    }
+
+    fn wake(&self, waker: Option<tracer::Waker>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+        while self.calls.try_recv().is_ok() {}
+    }
+}
 
 /// Signals that were sent and are not yet proven to have arrived.
 struct Pending {
@@ -196,22 +229,18 @@ impl<'a> Runner<'a> {
         ca: Arc<Ca>,
         stage: &'a mut dyn Stage,
         server_spec: ServerSpec,
-        control: &'a mpsc::Receiver<ControlCall>,
+        control: &'a Calls,
         proc: Proc,
         root: String,
     ) -> Result<Runner<'a>, RunError> {
         let tracer = Tracer::new(tracer::Options { connect: !root.is_empty(), ..tracer::Options::default() })?;
         let (gate, arrivals) = RequestGate::new(tracer.waker());
+        control.wake(Some(tracer.waker()));
         ca.set_gate(Some(gate.clone()));
         // What an earlier stage's killed runs left under way belongs to nobody here.
         ca.take_requests();
         let decoder = Decoder { proc, root, server: None };
         Ok(Runner { tracer, decoder, scenario, ca, stage, server: None, server_spec, control, processes: Table::default(), runs: 0, gate, arrivals })
-    }
-
-    /// Wakes the runner when a shim calls.
-    pub fn waker(&self) -> tracer::Waker {
-        self.tracer.waker()
     }
 
     /// Starts the world's server, as at boot. A server that does not start is not an error: it
@@ -243,6 +272,13 @@ impl<'a> Runner<'a> {
         }
         let name = self.scenario.artifacts.first().and_then(|a| a.domains.first()).map_or("", String::as_str);
         served(self.server_spec.tls, name)
+    }
+
+    fn state(&mut self) -> Vec<String> {
+        let served = self.served();
+        let lock = lock::state(self.scenario.lock.as_ref(), &self.decoder.proc);
+        let artifacts: Vec<_> = self.scenario.artifacts.iter().map(artifact::read).collect();
+        state::describe(&artifacts, &served, &lock)
     }
 
     /// Kills every process of the subject that is left.
@@ -314,8 +350,15 @@ impl<'a> Runner<'a> {
                     self.stopped(state, task)?;
                     look_at = deadline;
                 }
-                tracer::Event::Ended { pid, status, cpu, .. } => {
-                    self.ended(state, pid.as_raw(), status, cpu);
+                tracer::Event::Forked { parent, child, thread } => {
+                    if !thread {
+                        self.processes.forked(parent.as_raw(), child.as_raw());
+                    }
+                }
+                tracer::Event::Ended(ended) => {
+                    if ended.leader {
+                        self.ended(state, ended.pid.as_raw(), ended.status, ended.cpu);
+                    }
                     look_at = deadline;
                 }
                 tracer::Event::Woken => self.woken(state)?,
@@ -368,8 +411,7 @@ impl<'a> Runner<'a> {
             self.survivors(state);
         }
         for pid in alive {
-            // Already gone is fine.
-            let _ = tracer::kill(pid, nix::libc::SIGKILL);
+            signal_process(pid, nix::libc::SIGKILL)?;
             self.processes.ended(pid);
         }
         Ok(())
@@ -382,10 +424,13 @@ impl<'a> Runner<'a> {
             return;
         }
         state.last_activity = Instant::now();
-        state.outcome.run.cpu_ms += cpu.as_millis() as u64;
+        if process.leader {
+            // Includes every descendant that was waited for.
+            state.outcome.run.cpu_ms += cpu.as_millis() as u64;
+        }
         let end = match status {
             Status::Exited(code) => End::Exited(code),
-            Status::Killed(signal) => End::Killed(signal),
+            Status::Signalled { signal, .. } => End::Killed(signal),
         };
         if pid == state.leader && state.outcome.run.end.is_none() {
             state.outcome.run.end = Some(end);
@@ -403,12 +448,6 @@ impl<'a> Runner<'a> {
     fn stopped(&mut self, state: &mut State<'_, '_>, task: Stopped) -> Result<(), RunError> {
         let pid = task.pid().as_raw();
         match task.stop() {
-            Stop::Forked { child, thread } => {
-                if !thread {
-                    self.processes.forked(pid, child.as_raw());
-                }
-                Ok(task.resume()?)
-            }
             Stop::Executed { .. } => {
                 let name = state.names.remove(&pid).unwrap_or_else(|| {
                     let arguments = self.decoder.proc.arguments(pid);
@@ -419,7 +458,7 @@ impl<'a> Runner<'a> {
                 self.processes.executed(pid, name);
                 Ok(task.resume()?)
             }
-            Stop::Signal { signal, .. } => {
+            Stop::Signal { signal } => {
                 if let Some(pending) = &mut state.pending {
                     if pending.signal == *signal && pending.awaited.remove(&pid) {
                         pending.proven = true;
@@ -439,7 +478,6 @@ impl<'a> Runner<'a> {
                 let syscall = *syscall;
                 self.at_syscall(state, task, &syscall)
             }
-            _ => Ok(task.resume()?),
         }
     }
 
@@ -449,8 +487,8 @@ impl<'a> Runner<'a> {
         let (started, leader, name, run) = (process.started, process.leader, process.name(), process.run);
         let effect = match self.decoder.decode(&task, syscall) {
             Decoded::Nothing => return Ok(task.resume()?),
-            Decoded::IoUring => {
-                state.outcome.io_uring = true;
+            Decoded::Unseen(why) => {
+                state.outcome.unseen.get_or_insert(why);
                 return Ok(task.resume()?);
             }
             Decoded::Outside(address) => {
@@ -573,8 +611,12 @@ impl<'a> Runner<'a> {
                     state.outcome.run.dark_moments.push(text);
                 }
             }
-            if let Some(told) = &mut state.assignment.told {
-                told(Told::Done(&seen));
+            if state.assignment.told.is_some() {
+                let lines = if seen.effect.class.durable() { self.state() } else { Vec::new() };
+                if let Some(told) = &mut state.assignment.told {
+                    told(Told::Done(&seen));
+                    told(Told::State(&lines));
+                }
             }
         }
     }
@@ -583,7 +625,7 @@ impl<'a> Runner<'a> {
         while let Ok(arrival) = self.arrivals.try_recv() {
             self.request(state, arrival)?;
         }
-        while let Ok((request, answer)) = self.control.try_recv() {
+        while let Ok((request, answer)) = self.control.calls.try_recv() {
             let response = self.control_call(&request);
             // A shim that was killed does not wait for its answer.
             let _ = answer.send(response);
@@ -591,16 +633,9 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn control_call(&mut self, request: &ControlRequest) -> ControlResponse {
+    fn control_call(&mut self, request: &control::Request) -> control::Response {
         match request {
-            ControlRequest::Start => match self.start_server() {
-                Ok(()) => ControlResponse::Done,
-                Err(error) => ControlResponse::Failed(error.to_string()),
-            },
-            ControlRequest::Status => {
-                let alive = self.server.as_mut().is_some_and(Server::is_alive);
-                if alive { ControlResponse::Done } else { ControlResponse::Failed("the server is not running".into()) }
-            }
+            control::Request::Start(_) => self.start_server().map_err(|error| error.to_string()),
         }
     }
 
@@ -651,7 +686,7 @@ impl<'a> Runner<'a> {
         let victims = fault::kill::victims(scope, pid, state.index, &self.processes);
         for victim in &victims {
             // One that died of another's death a moment ago is proven dead by its end.
-            let _ = tracer::kill(*victim, signal);
+            signal_process(*victim, signal)?;
         }
         let own = victims.contains(&pid);
         let mut held = None;
@@ -721,7 +756,15 @@ impl<'a> Runner<'a> {
 impl Drop for Runner<'_> {
     fn drop(&mut self) {
         self.ca.set_gate(None);
+        self.control.wake(None);
     }
+}
+
+/// Sends a signal; a process that is already gone is fine.
+fn signal_process(pid: i32, signal: i32) -> Result<(), RunError> {
+    let signal = tracer::Signal::try_from(signal).map_err(|error| RunError::Io { tried: format!("name signal {signal}"), source: error.into() })?;
+    tracer::signal_process(tracer::Pid::from_raw(pid), signal)?;
+    Ok(())
 }
 
 /// The mode of a file with a private key in it that others can read, path and all.
