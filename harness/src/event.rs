@@ -255,6 +255,12 @@ pub enum Event {
         /// One line.
         text: String,
     },
+    /// The scenario's run could not go on (the baseline failed, a world could not be built), and
+    /// nothing follows.
+    Failed {
+        /// What was tried, what went wrong and what to do.
+        message: String,
+    },
     /// The scenario's run is over.
     Ended(Box<Summary>),
 }

@@ -1,1 +1,3 @@
 //! What is done to a subject, at a point. Each fault family is one file.
+
+pub mod kill;

@@ -2,10 +2,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::duration;
+use crate::limits;
+
 /// A subject, its world, the faults to try and the invariants to hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Version of the format: 1.
     pub schema: u32,
@@ -16,51 +21,74 @@ pub struct Scenario {
     /// The pipeline under test.
     pub subject: Subject,
     /// Key and certificate pairs that the pipeline keeps fresh (`[[artifact]]`), at least one.
+    #[serde(rename = "artifact", default)]
     pub artifacts: Vec<Artifact>,
     /// The lock that keeps two runs apart, if there is one.
+    #[serde(default)]
     pub lock: Option<Lock>,
     /// The server that uses the certificate.
+    #[serde(default)]
     pub server: Server,
-    /// Which faults to try.
+    /// Which faults to try. When absent: SIGKILL and SIGTERM, each to the process, the leader and
+    /// the tree, at every point.
+    #[serde(default)]
     pub faults: Faults,
     /// Bounds that invariants judge by.
+    #[serde(default)]
     pub limits: Limits,
-    /// Known findings, each with its reason.
+    /// Known findings, each with its reason (`[[expect]]`).
+    #[serde(default)]
     pub expect: Vec<Expect>,
     /// The folder of the scenario file: relative paths in it start there. Not in the file.
+    #[serde(default)]
+    #[schemars(skip)]
     pub folder: PathBuf,
     /// The scenario file as it was named. Not in the file.
+    #[serde(default)]
+    #[schemars(skip)]
     pub file: PathBuf,
 }
 
 /// The pipeline under test.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Subject {
     /// The production command, exactly as the scheduler starts it: program and arguments.
     pub command: Vec<String>,
     /// Commands that bring the world to its first certificate, run once, in order.
+    #[serde(default)]
     pub prepare: Vec<Vec<String>>,
     /// Commands run after the certificate has been aged, for clients that keep the next renewal
     /// date somewhere else than in the certificate.
+    #[serde(default)]
     pub age: Vec<Vec<String>>,
-    /// Directories that hold the pipeline's state.
+    /// Directories that hold the pipeline's state. The folders of the artifacts are added to them.
+    #[serde(default)]
     pub state: Vec<String>,
     /// Programs that must be installed; a missing one is exit 4.
+    #[serde(default)]
     pub needs: Vec<String>,
-    /// How long one run may take.
+    /// How long one run may take, as a number with `ms`, `s`, `m` or `h`: `"60s"`.
+    #[serde(default = "deadline_default", with = "duration")]
+    #[schemars(with = "String", regex(pattern = r"^[0-9]+(ms|s|m|h)$"))]
     pub deadline: Duration,
     /// Files put into the world, run bit kept: path in the world = file beside the scenario.
+    #[serde(default)]
     pub files: BTreeMap<String, String>,
     /// The same, with the placeholders in their text replaced.
+    #[serde(default)]
     pub templates: BTreeMap<String, String>,
     /// Environment variables added to the scheduler's (PATH, HOME, LANG).
+    #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Working directory; `/` when absent.
+    #[serde(default)]
     pub cwd: Option<String>,
 }
 
 /// One key and certificate pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Artifact {
     /// The names in the certificate; the first is asked for over TLS.
     pub domains: Vec<String>,
@@ -71,7 +99,7 @@ pub struct Artifact {
 }
 
 /// What kind of lock keeps two runs apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LockKind {
     /// `flock(2)` on the file, released by the kernel with the last descriptor.
@@ -87,7 +115,8 @@ pub enum LockKind {
 }
 
 /// The lock that keeps two runs apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Lock {
     /// Its kind.
     pub kind: LockKind,
@@ -96,7 +125,7 @@ pub struct Lock {
 }
 
 /// Which server uses the certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServerKind {
     /// The harness's own TLS server: reloads on SIGHUP, keeps the old pair when the new one does
@@ -105,7 +134,8 @@ pub enum ServerKind {
 }
 
 /// The server that uses the certificate. The first artifact is what it serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// Which one.
     pub kind: ServerKind,
@@ -119,25 +149,43 @@ pub struct Server {
 }
 
 /// Which faults to try.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Faults {
     /// Single kills at every point.
+    #[serde(default)]
     pub kill: Option<Kill>,
 }
 
 /// A signal that kills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(extend("enum" = ["sigkill", "sigterm", "sigint", "sighup", "SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"]))]
 #[expect(missing_docs, reason = "the names are the signals'")]
 pub enum KillSignal {
+    #[serde(alias = "SIGKILL")]
     Sigkill,
+    #[serde(alias = "SIGTERM")]
     Sigterm,
+    #[serde(alias = "SIGINT")]
     Sigint,
+    #[serde(alias = "SIGHUP")]
     Sighup,
 }
 
+impl std::fmt::Display for KillSignal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            KillSignal::Sigkill => "sigkill",
+            KillSignal::Sigterm => "sigterm",
+            KillSignal::Sigint => "sigint",
+            KillSignal::Sighup => "sighup",
+        })
+    }
+}
+
 /// Who gets a signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The process at the point.
@@ -150,8 +198,20 @@ pub enum Scope {
     Tree,
 }
 
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Scope::Process => "process",
+            Scope::Leader => "leader",
+            Scope::Group => "group",
+            Scope::Tree => "tree",
+        })
+    }
+}
+
 /// Single kills at every point: each signal to each scope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Kill {
     /// Which signals.
     pub signals: Vec<KillSignal>,
@@ -160,7 +220,8 @@ pub struct Kill {
 }
 
 /// Bounds that invariants judge by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// New orders per incident (the faulted run, its recovery and the idle run together).
     pub orders: u32,
@@ -170,14 +231,68 @@ pub struct Limits {
     pub renewed_days: u32,
 }
 
+/// Defaults of a scenario file. Paths start with `{root}`, so that they are right in both kinds of
+/// world.
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            kind: ServerKind::Builtin,
+            http: true,
+            webroots: WEBROOTS_DEFAULT.map(|path| format!("{{root}}{path}")).to_vec(),
+            pid_file: "{root}/run/nginx.pid".to_owned(),
+        }
+    }
+}
+
+/// Where the clients' own documentation and the distributions' packages put HTTP-01 tokens.
+const WEBROOTS_DEFAULT: [&str; 6] = [
+    "/var/www",
+    "/var/www/html",
+    "/var/www/letsencrypt",
+    "/var/www/dehydrated",
+    "/var/lib/dehydrated/acme-challenges",
+    "/usr/share/nginx/html",
+];
+
+impl Default for Faults {
+    fn default() -> Self {
+        Faults { kill: Some(Kill::default()) }
+    }
+}
+
+impl Default for Kill {
+    fn default() -> Self {
+        Kill {
+            signals: vec![KillSignal::Sigkill, KillSignal::Sigterm],
+            scopes: vec![Scope::Process, Scope::Leader, Scope::Tree],
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            orders: limits::ORDERS_DEFAULT,
+            certificates: limits::CERTIFICATES_DEFAULT,
+            renewed_days: limits::RENEWED_DAYS_DEFAULT,
+        }
+    }
+}
+
+fn deadline_default() -> Duration {
+    limits::DEADLINE_DEFAULT
+}
+
 /// A known finding: counted and shown, but the run does not fail for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Expect {
     /// The invariant that is known to be violated.
     pub invariant: String,
     /// Why that is known and accepted.
     pub reason: String,
     /// Only findings whose title, fault or point contains this text.
+    #[serde(default)]
     pub matching: Option<String>,
 }
 
