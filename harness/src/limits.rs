@@ -74,6 +74,23 @@ pub const PROGRAM_VERSION: Duration = Duration::from_secs(10);
 
 /// Pause between two looks whether it has ended.
 pub const PROGRAM_POLL: Duration = Duration::from_millis(2);
+
+/// How long one step of fetching the distribution's package may take: an index of 10 MB over a
+/// slow line.
+pub const PACKAGE: Duration = Duration::from_secs(180);
+
+/// How long apt waits for a server that does not answer. Short: there are other sources to try.
+pub const PACKAGE_CONNECT: Duration = Duration::from_secs(15);
+
+/// Pause between two looks whether apt has ended.
+pub const PACKAGE_POLL: Duration = Duration::from_millis(20);
+
+/// How long a container engine may take to say that it is there.
+pub const ENGINE_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a container of Pebble may take from its creation until it works, its image's download
+/// included.
+pub const CONTAINER_START: Duration = Duration::from_secs(120);
 /// Lifetime of the aged certificate in days: what public authorities issue today, so that clients
 /// which renew at a fraction of the lifetime are due as well.
 pub const AGED_LIFETIME_DAYS: i64 = 90;

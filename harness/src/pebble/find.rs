@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Programs, option::Named, path::SearchPath};
+use super::{Programs, container::Container, option::Named, package::Package, path::SearchPath};
 
 /// One place Pebble can come from.
 pub(super) trait Source {
@@ -32,7 +32,7 @@ pub struct PebbleError(String);
 /// Finds Pebble and pebble-challtestsrv. `option` is what `--pebble` named; without it
 /// `ROULETTE_PEBBLE` is asked. `progress` is told of what takes more than a moment.
 pub fn find(option: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Programs, PebbleError> {
-    let sources: [&dyn Source; 2] = [&Named::new(option), &SearchPath];
+    let sources: [&dyn Source; 4] = [&Named::new(option), &SearchPath, &Container::new(), &Package::new()];
     let mut failures = String::new();
     for source in sources {
         match source.find(progress) {
