@@ -43,6 +43,26 @@ pub const DIVERGED_RETRIES: u32 = 2;
 /// Points of helper processes (programs with no durable effect of their own) that are tried for
 /// each lineage: the first occurrences stand for the rest.
 pub const HELPER_OCCURRENCES: u32 = 2;
+/// Days that a renewed certificate has left when the scenario names no other bound: certbot's and
+/// lego's renewal threshold, under which it would be due again at once.
+pub const RENEWED_DAYS_DEFAULT: u32 = 30;
+
+/// How long a shim waits for the harness to start the server again, and the harness for a shim's
+/// request. A start is a fork and a bind; only a loaded machine needs more than milliseconds.
+pub const CONTROL: Duration = Duration::from_secs(10);
+
+/// How long a `stop` by a shim waits for the server to be gone before it says that it failed.
+/// systemd's own default is 90 s; the world's server needs milliseconds.
+pub const SERVER_STOP: Duration = Duration::from_secs(10);
+
+/// How long a killed stage's processes may take to be gone. The kernel kills all of a PID
+/// namespace with its init; a process that writes out a core or sits in a slow syscall takes
+/// longer.
+pub const STAGE_CLEAR: Duration = Duration::from_secs(10);
+
+/// Size of a world's scratch file system in per cent of the memory: it holds the trees of a
+/// handful of snapshots and stages, a few MiB; the bound only stops a subject that fills it.
+pub const SCRATCH_PERCENT: u32 = 25;
 /// Pause between two questions whether a starting Pebble or DNS server answers. Short against
 /// their start, long against the question.
 pub const CA_POLL: Duration = Duration::from_millis(20);

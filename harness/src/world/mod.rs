@@ -1,5 +1,18 @@
 //! The private host(s) a subject runs in: filesystem, network, ACME server, TLS server.
 
+pub mod control;
+mod device;
+mod furnish;
+mod isolate;
+mod layers;
+mod network;
+pub mod private;
+mod processes;
+mod scenery;
+pub mod shell;
+pub mod shim;
+mod tree;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use process_roulette_tracer as tracer;

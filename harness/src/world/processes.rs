@@ -1,0 +1,105 @@
+//! Looks at processes through a `/proc` that was opened before the stage was set.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    dir::Dir,
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
+
+/// One live process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its id, as the `/proc` sees it.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Its ids in the PID namespaces below, outermost first.
+    pub inner_pids: Vec<i32>,
+    /// Its command line; the program's name in brackets when it has none.
+    pub command: String,
+}
+
+/// A directory that is a `/proc`.
+#[derive(Debug)]
+pub struct Proc(OwnedFd);
+
+impl Proc {
+    /// The `/proc` as it is mounted now.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self(File::open("/proc")?.into()))
+    }
+
+    /// Every process that is alive (a zombie is not).
+    ///
+    /// # Errors
+    /// The directory cannot be read. A process that ends meanwhile is no error.
+    pub fn live(&self) -> io::Result<BTreeMap<i32, Process>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut folder = Dir::openat(self.0.as_fd(), ".", flags, Mode::empty())?;
+        let mut found = BTreeMap::new();
+        for entry in folder.iter() {
+            let entry = entry?;
+            let pid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid
+                && let Some(process) = self.process(pid)
+            {
+                found.insert(pid, process);
+            }
+        }
+        Ok(found)
+    }
+
+    fn process(&self, pid: i32) -> Option<Process> {
+        let status = String::from_utf8_lossy(&self.read(&format!("{pid}/status"))?).into_owned();
+        let field = |name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+        };
+        if field("State:")?.starts_with(['Z', 'X']) {
+            return None;
+        }
+        let pids = field("NSpid:").unwrap_or_default();
+        let line = self.read(&format!("{pid}/cmdline"))?;
+        let words: Vec<_> = line
+            .split(|byte| *byte == 0)
+            .filter(|word| !word.is_empty())
+            .map(String::from_utf8_lossy)
+            .collect();
+        let name = field("Name:").unwrap_or("?");
+        Some(Process {
+            pid,
+            parent: field("PPid:")?.parse().ok()?,
+            inner_pids: pids.split_whitespace().skip(1).filter_map(|id| id.parse().ok()).collect(),
+            command: if words.is_empty() { format!("[{name}]") } else { words.join(" ") },
+        })
+    }
+
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(self.0.as_fd(), path, flags, Mode::empty()).ok()?;
+        let mut content = Vec::new();
+        File::from(file).read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_finds_itself_among_the_live_processes() {
+        let live = Proc::open().and_then(|proc| proc.live()).expect("a readable /proc");
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        assert!(live.get(&own).is_some_and(|process| !process.command.is_empty()));
+    }
+}
