@@ -141,7 +141,7 @@ impl<'w> Workbench<'w> {
         let partial = outcome.unseen.map(str::to_owned);
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(&scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
-        let idle = runner.run(self.plain(&scenario.subject.command, &left_running))?;
+        let idle = runner.run(plain(&scenario.subject.command, &left_running))?;
         phases.judge(&scenario, Phase::Idle, idle.run, &mut runner, &[]);
         runner.end_subject()?;
         drop(runner);
@@ -149,10 +149,6 @@ impl<'w> Workbench<'w> {
         clean_roles.extend(roles(&stage.touched()?, &root));
         let clean = phases.record(Planned { id: "clean".into(), faults: vec![] }, None, String::new(), started);
         Ok(Census { effects, clean_roles: clean_roles.into_iter().collect(), left_running, partial, wall_ms, clean })
-    }
-
-    fn plain<'b>(&self, command: &'b [String], left_by_clean_run: &'b [String]) -> Assignment<'b> {
-        Assignment { command, faults: &[], detail: Detail::Plain, locked_points: None, left_by_clean_run, told: None }
     }
 
     /// Makes one experiment; one whose point was not reached is tried again a few times.
@@ -227,6 +223,10 @@ impl<'w> Workbench<'w> {
         runner.end_subject()?;
         Ok(phases.record(planned.clone(), inconclusive, recovery_output, started))
     }
+}
+
+fn plain<'b>(command: &'b [String], left_by_clean_run: &'b [String]) -> Assignment<'b, 'b> {
+    Assignment { command, faults: &[], detail: Detail::Plain, locked_points: None, left_by_clean_run, told: None }
 }
 
 /// What a narrated replay is told.
@@ -308,7 +308,7 @@ fn not_whole(state: &ArtifactState) -> Option<String> {
     for (path, file) in [(&state.certificate_path, &state.certificate), (&state.key_path, &state.key)] {
         match file {
             FileState::Whole => {}
-            FileState::Missing(why) | FileState::Broken(why) => return Some(format!("{path}: {why}")),
+            FileState::Missing(why) | FileState::Broken(why) | FileState::Unreadable(why) => return Some(format!("{path}: {why}")),
         }
     }
     (state.matches == Some(false)).then(|| format!("{} does not belong to {}", state.key_path, state.certificate_path))
@@ -356,7 +356,8 @@ fn litter(touched: &[PathBuf], clean_roles: &[String], root: &str) -> Vec<Litter
         } else if data.is_symlink() {
             "symbolic link".to_owned()
         } else {
-            artifact::looks_like(path).map_or_else(|| format!("file of {} bytes", data.len()), str::to_owned)
+            let content = std::fs::read(path).unwrap_or_default();
+            artifact::looks_like(path, &content).map_or_else(|| format!("file of {} bytes", data.len()), str::to_owned)
         };
         found.push(Litter { path: name.into(), what });
     }

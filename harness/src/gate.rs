@@ -50,7 +50,7 @@ impl RequestGate {
     }
 
     /// A run begins.
-    pub fn begin(&self, assignment: &Assignment<'_>) {
+    pub fn begin(&self, assignment: &Assignment<'_, '_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.counts.clear();
         state.all = assignment.detail == Detail::Census;

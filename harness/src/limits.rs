@@ -134,10 +134,6 @@ pub const ORDERS_DEFAULT: u32 = 2;
 /// obtained and lost, and its replacement.
 pub const CERTIFICATES_DEFAULT: u32 = 2;
 
-/// Days that a renewed certificate has left when the scenario names no other bound: certbot's and
-/// lego's renewal threshold, under which it would be due again at once.
-pub const RENEWED_DAYS_DEFAULT: u32 = 30;
-
 /// Stored runs that are kept; older ones are deleted when a new one begins. Enough to find last
 /// week's findings again, and some hundred megabytes at worst.
 pub const RUNS_KEPT: usize = 50;

@@ -51,6 +51,7 @@ impl Narrator {
             }
             Told::Done(seen) if seen.failed => vec!["      (failed, nothing changed)".to_owned()],
             Told::Done(_) => Vec::new(),
+            Told::State(states) => self.state(states),
             Told::Fault(fault) => vec![format!(" >>>  {fault}")],
             Told::Ended(process, end) => vec![format!("      {process}: {end}")],
         }

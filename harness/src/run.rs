@@ -108,7 +108,7 @@ pub enum Told<'a> {
 }
 
 /// One run to be made.
-pub struct Assignment<'a> {
+pub struct Assignment<'a, 't> {
     /// The command.
     pub command: &'a [String],
     /// Faults to strike with, each once.
@@ -121,7 +121,7 @@ pub struct Assignment<'a> {
     /// Lineages that a clean run leaves running: not waited for.
     pub left_by_clean_run: &'a [String],
     /// Told what happens.
-    pub told: Option<&'a mut dyn FnMut(Told<'_>)>,
+    pub told: Option<&'t mut dyn FnMut(Told<'_>)>,
 }
 
 /// What a run came to.
@@ -204,7 +204,7 @@ struct Pending {
     why_not: String,
 }
 
-struct State<'b, 'c> {
+struct State<'b, 't, 'c> {
     index: usize,
     leader: i32,
     outcome: Outcome,
@@ -219,7 +219,7 @@ struct State<'b, 'c> {
     /// The task that was held at the point: its one effect is allowed to happen.
     spared: Option<i32>,
     last_activity: Instant,
-    assignment: &'c mut Assignment<'b>,
+    assignment: &'c mut Assignment<'b, 't>,
 }
 
 impl<'a> Runner<'a> {
@@ -283,11 +283,12 @@ impl<'a> Runner<'a> {
 
     /// Kills every process of the subject that is left.
     pub fn end_subject(&mut self) -> Result<(), RunError> {
-        Ok(self.tracer.kill_all()?)
+        self.tracer.kill_all()?;
+        Ok(())
     }
 
     /// Runs the command to its end, with its faults.
-    pub fn run(&mut self, mut assignment: Assignment<'_>) -> Result<Outcome, RunError> {
+    pub fn run(&mut self, mut assignment: Assignment<'_, '_>) -> Result<Outcome, RunError> {
         let output = Output::new()?;
         let mut command = self.stage.command(assignment.command);
         command.stdout = Some(output.writer()?);
@@ -330,7 +331,7 @@ impl<'a> Runner<'a> {
         Ok(outcome)
     }
 
-    fn drive(&mut self, state: &mut State<'_, '_>, started: Instant) -> Result<(), RunError> {
+    fn drive(&mut self, state: &mut State<'_, '_, '_>, started: Instant) -> Result<(), RunError> {
         let deadline = started + self.scenario.subject.deadline;
         let mut look_at = deadline;
         loop {
@@ -385,14 +386,14 @@ impl<'a> Runner<'a> {
     }
 
     /// How long processes that outlive the leader may be quiet before they count as left.
-    fn grace(&self, state: &State<'_, '_>) -> Duration {
+    fn grace(&self, state: &State<'_, '_, '_>) -> Duration {
         let known = self.processes.of_run(state.index).iter().all(|pid| {
             self.processes.get(*pid).is_some_and(|p| state.assignment.left_by_clean_run.contains(&p.name()))
         });
         if known { limits::KNOWN_SURVIVORS } else { limits::SURVIVORS }
     }
 
-    fn survivors(&mut self, state: &mut State<'_, '_>) {
+    fn survivors(&mut self, state: &mut State<'_, '_, '_>) {
         let locked = lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc);
         for pid in self.processes.of_run(state.index) {
             if let Some(process) = self.processes.get(pid) {
@@ -401,7 +402,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn deadline_passed(&mut self, state: &mut State<'_, '_>) -> Result<(), RunError> {
+    fn deadline_passed(&mut self, state: &mut State<'_, '_, '_>) -> Result<(), RunError> {
         let alive = self.processes.of_run(state.index);
         let doing: Vec<String> = alive.iter().map(|pid| self.decoder.proc.doing(*pid)).collect();
         state.outcome.stuck = Some(doing.join(", "));
@@ -417,7 +418,7 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn ended(&mut self, state: &mut State<'_, '_>, pid: i32, status: Status, cpu: Duration) {
+    fn ended(&mut self, state: &mut State<'_, '_, '_>, pid: i32, status: Status, cpu: Duration) {
         state.returning.remove(&pid);
         let Some(process) = self.processes.ended(pid) else { return };
         if process.run != state.index {
@@ -445,7 +446,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn stopped(&mut self, state: &mut State<'_, '_>, task: Stopped) -> Result<(), RunError> {
+    fn stopped(&mut self, state: &mut State<'_, '_, '_>, task: Stopped) -> Result<(), RunError> {
         let pid = task.pid().as_raw();
         match task.stop() {
             Stop::Executed { .. } => {
@@ -481,7 +482,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn at_syscall(&mut self, state: &mut State<'_, '_>, task: Stopped, syscall: &tracer::Syscall) -> Result<(), RunError> {
+    fn at_syscall(&mut self, state: &mut State<'_, '_, '_>, task: Stopped, syscall: &tracer::Syscall) -> Result<(), RunError> {
         let pid = task.pid().as_raw();
         let Some(process) = self.processes.get(pid) else { return Ok(task.resume()?) };
         let (started, leader, name, run) = (process.started, process.leader, process.name(), process.run);
@@ -530,7 +531,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Names an effect and keeps it; returns its place in the list.
-    fn note(&mut self, state: &mut State<'_, '_>, effect: Effect, name: String, leader: bool, pid: i32, occurrence: Option<u32>) -> usize {
+    fn note(&mut self, state: &mut State<'_, '_, '_>, effect: Effect, name: String, leader: bool, pid: i32, occurrence: Option<u32>) -> usize {
         if effect.exclusive {
             state.roles.made(&effect.path);
         }
@@ -569,7 +570,7 @@ impl<'a> Runner<'a> {
     }
 
     /// After a fault: work that a clean run does under the lock is done without it.
-    fn unlocked_work(&mut self, state: &mut State<'_, '_>, place: usize, pid: i32) {
+    fn unlocked_work(&mut self, state: &mut State<'_, '_, '_>, place: usize, pid: i32) {
         let Some(locked_points) = state.assignment.locked_points else { return };
         if !state.struck || !state.outcome.seen[place].effect.class.visible_change() {
             return;
@@ -589,7 +590,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn returned(&mut self, state: &mut State<'_, '_>, task: &Stopped, failed: bool) {
+    fn returned(&mut self, state: &mut State<'_, '_, '_>, task: &Stopped, failed: bool) {
         let Some(place) = state.returning.remove(&task.tid().as_raw()) else { return };
         let seen = &mut state.outcome.seen[place];
         seen.failed = failed;
@@ -600,7 +601,7 @@ impl<'a> Runner<'a> {
             let seen = seen.clone();
             if !failed && matches!(seen.effect.class, Class::Change | Class::Log) {
                 let path = self.decoder.on_disk(&seen.effect.path);
-                if let Some(mode) = exposed_key(&path) {
+                if let Some(mode) = exposed_key(&path, &self.decoder.root) {
                     let text = format!("{} (mode {mode:04o}) after {}: {}", seen.effect.path, seen.point.process, seen.effect.op);
                     state.outcome.run.exposed_keys.push(text);
                 }
@@ -621,7 +622,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn woken(&mut self, state: &mut State<'_, '_>) -> Result<(), RunError> {
+    fn woken(&mut self, state: &mut State<'_, '_, '_>) -> Result<(), RunError> {
         while let Ok(arrival) = self.arrivals.try_recv() {
             self.request(state, arrival)?;
         }
@@ -639,7 +640,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn request(&mut self, state: &mut State<'_, '_>, arrival: Arrival) -> Result<(), RunError> {
+    fn request(&mut self, state: &mut State<'_, '_, '_>, arrival: Arrival) -> Result<(), RunError> {
         let pids = self.processes.of_run(state.index);
         let Some(pid) = self.decoder.proc.owner_of_connection(arrival.request.client, &pids) else {
             // The client is already gone, or it is not the subject's.
@@ -666,7 +667,7 @@ impl<'a> Runner<'a> {
 
     fn strike(
         &mut self,
-        state: &mut State<'_, '_>,
+        state: &mut State<'_, '_, '_>,
         fault: FaultRecord,
         task: Option<Stopped>,
         request: Option<tokio::sync::oneshot::Sender<Decision>>,
@@ -716,7 +717,7 @@ impl<'a> Runner<'a> {
 
     /// Lets the held task go on once every signal is proven to have arrived, or is known to wait
     /// behind a mask, an uninterruptible wait or an ignoring process.
-    fn settle_pending(&mut self, state: &mut State<'_, '_>, empty: bool) -> Result<(), RunError> {
+    fn settle_pending(&mut self, state: &mut State<'_, '_, '_>, empty: bool) -> Result<(), RunError> {
         let Some(pending) = &mut state.pending else { return Ok(()) };
         let overdue = pending.since.elapsed() >= limits::SIGNAL_PROOF;
         if !pending.awaited.is_empty() && !empty {
@@ -767,22 +768,17 @@ fn signal_process(pid: i32, signal: i32) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The mode of a file with a private key in it that others can read, path and all.
-fn exposed_key(path: &Path) -> Option<u32> {
+/// The mode of a file with a private key in it that others can read, folders above it and all.
+fn exposed_key(path: &Path, root: &str) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let data = std::fs::metadata(path).ok()?;
-    if !data.is_file() || data.mode() & 0o004 == 0 {
-        return None;
-    }
-    let whole = path.canonicalize().ok()?;
-    let reachable = whole.ancestors().skip(1).all(|dir| dir.metadata().is_ok_and(|d| d.mode() & 0o001 != 0));
-    if !reachable {
+    let root = if root.is_empty() { Path::new("/") } else { Path::new(root) };
+    if !data.is_file() || !artifact::readable_by_others(path, root).ok()? {
         return None;
     }
     let mut head = Vec::new();
-    File::open(&whole).ok()?.take(64 * 1024).read_to_end(&mut head).ok()?;
-    let text = String::from_utf8_lossy(&head);
-    (text.contains("PRIVATE KEY-----")).then_some(data.mode() & 0o7777)
+    File::open(path).ok()?.take(limits::OUTPUT_KEPT as u64).read_to_end(&mut head).ok()?;
+    (artifact::looks_like(path, &head) == Some("private key")).then_some(data.mode() & 0o7777)
 }
 
 /// What a run prints, kept in memory.

@@ -19,6 +19,7 @@ pub fn describe(
             FileState::Whole => whole,
             FileState::Missing(why) => format!("missing ({why})"),
             FileState::Broken(why) => format!("broken ({why})"),
+            FileState::Unreadable(why) => format!("not understood ({why})"),
         };
         let days = (state.not_after - now_s()) / 86_400;
         lines.push(format!(

@@ -94,9 +94,9 @@ pub struct Run {
     /// SIGHUPs (reloads) that reached the server from this run.
     pub reloads: u32,
     /// New orders the CA accepted.
-    pub orders: u32,
+    pub orders: u64,
     /// Certificates the CA issued.
-    pub certificates: u32,
+    pub certificates: u64,
     /// Durable effects, log writes left out, as `op path`.
     pub changes: Vec<String>,
     /// Files with a private key in them that were readable by others at some effect, with the

@@ -13,7 +13,7 @@ pub mod shell;
 pub mod shim;
 mod tree;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use process_roulette_tracer as tracer;
 
@@ -26,7 +26,7 @@ pub trait World {
     /// What the placeholders of scenario files stand for here.
     fn placeholders(&self) -> &Placeholders;
     /// The CA of this world.
-    fn ca(&self) -> &Ca;
+    fn ca(&self) -> Arc<Ca>;
     /// Sets the stage for one experiment: a fresh filesystem that holds exactly `from` (`None`:
     /// the host's with the scenario's files added), no process. While the stage is up, the
     /// calling thread sees the filesystem the subject sees: `std::fs` on the subject's absolute
