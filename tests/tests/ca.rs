@@ -454,8 +454,7 @@ fn a_pebble_that_went_away_is_said() {
         };
         assert!(message.contains("was killed by signal 9 while the world was in use"), "{message}");
         assert!(message.contains("ACME directory available at"), "{message}");
-        let Err(Error::Api(problem)) = order(&account).await else { panic!("the order was made") };
-        assert!(problem.detail.unwrap().contains("no answer from Pebble"));
+        assert!(order(&account).await.is_err());
         assert_eq!(statuses(&host.ca.take_requests(), Step::NewOrder), [Some(502)]);
     });
 }
