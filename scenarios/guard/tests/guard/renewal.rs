@@ -1,23 +1,9 @@
 //! A scheduled run against a real Pebble.
 
-
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::world::{DOMAIN, World, guard, run, run_ok};
-
-/// Re-sign the certificate in place with the same key and little time left: what the world looks like before a renewal.
-fn age(world: &World) {
-    let key_pem = fs::read_to_string(world.path("state/current/privkey.pem")).unwrap();
-    let key = rcgen::KeyPair::from_pem(&key_pem).unwrap();
-    let mut params = rcgen::CertificateParams::new([DOMAIN.to_owned()]).unwrap();
-    let now = std::time::SystemTime::now();
-    params.not_before = (now - std::time::Duration::from_secs(80 * 86_400)).into();
-    params.not_after = (now + std::time::Duration::from_secs(10 * 86_400)).into();
-    let old = params.self_signed(&key).unwrap();
-    fs::write(world.path("state/current/fullchain.pem"), old.pem()).unwrap();
-}
+use crate::world::{DOMAIN, World, age, guard, run, run_ok};
 
 const CLEAN: [&str; 7] = [
     "state",
@@ -36,10 +22,16 @@ fn it_obtains_by_webroot_installs_and_reloads_once_and_an_idle_run_changes_nothi
     run_ok(&config);
     assert_eq!(world.reloads(), 1);
     let mut wanted: Vec<_> = CLEAN.map(str::to_owned).to_vec();
-    wanted.extend(["state/lock", "www", "www/.well-known", "www/.well-known/acme-challenge"].map(str::to_owned));
+    wanted.extend(
+        ["state/lock", "www", "www/.well-known", "www/.well-known/acme-challenge"].map(str::to_owned),
+    );
     assert_eq!(world.names(), wanted);
     for private in ["state/account.json", "state/current/privkey.pem"] {
-        assert_eq!(fs::metadata(world.path(private)).unwrap().permissions().mode() & 0o777, 0o600, "{private}");
+        assert_eq!(
+            fs::metadata(world.path(private)).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{private}"
+        );
     }
     let status = world.status(&config);
     assert_eq!(status["fingerprint"], status["served"]);
@@ -61,7 +53,8 @@ fn it_renews_an_aged_certificate_and_keeps_the_previous_generation_only() {
         age(&world);
         let aged = guard(["fingerprint", world.path("state/current/fullchain.pem").to_str().unwrap()]).stdout;
         run_ok(&config);
-        let renewed = guard(["fingerprint", world.path("state/current/fullchain.pem").to_str().unwrap()]).stdout;
+        let renewed =
+            guard(["fingerprint", world.path("state/current/fullchain.pem").to_str().unwrap()]).stdout;
         assert_ne!(aged, renewed);
         assert_eq!(world.reloads(), 1 + renewals);
         let generations = fs::read_dir(world.path("state/generations")).unwrap().count();
@@ -150,7 +143,14 @@ fn obtain_writes_a_private_key_and_a_certificate_that_belong_together() {
         let output = guard(
             [
                 &["obtain", "--quiet", "--domain", DOMAIN, "--directory-url", &world.pebble.directory_url()],
-                &["--ca-bundle", &path("pebble.pem"), "--webroot", &path("www"), "--account", &path("account.json")],
+                &[
+                    "--ca-bundle",
+                    &path("pebble.pem"),
+                    "--webroot",
+                    &path("www"),
+                    "--account",
+                    &path("account.json"),
+                ],
                 &["--certificate", &path("c.pem"), "--key", &path("k.pem"), "--poll", "20ms"][..],
                 more,
             ]

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::{ServerConfig, ServerConnection};
 use rustls_pki_types::pem::PemObject;
@@ -97,6 +97,15 @@ command = ["/bin/sh", "-c", "printf x >> {root}/reloads"]
         fs::read(self.path("reloads")).map(|bytes| bytes.len()).unwrap_or(0)
     }
 
+    /// Let the server take up what is on disk, as if it had been so all along.
+    pub fn reload_by_hand(&self) {
+        let mut reloads =
+            fs::OpenOptions::new().append(true).create(true).open(self.path("reloads")).unwrap();
+        reloads.write_all(b"x").unwrap();
+        let served = guard(["served", "--address", &self.tls.address.to_string(), "--name", DOMAIN]);
+        assert!(served.status.success(), "{served:?}");
+    }
+
     pub fn status(&self, config: &Path) -> serde_json::Value {
         let output = guard(["status", "--format", "json", "--config", config.to_str().unwrap()]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("no status: {e}: {output:?}"))
@@ -136,6 +145,18 @@ fn list(path: &Path, out: &mut Vec<String>) {
         entries.sort();
         entries.iter().for_each(|entry| list(entry, out));
     }
+}
+
+/// Re-sign the certificate in place with the same key and little time left: what the world looks like before a renewal.
+pub fn age(world: &World) {
+    let key_pem = fs::read_to_string(world.path("state/current/privkey.pem")).unwrap();
+    let key = rcgen::KeyPair::from_pem(&key_pem).unwrap();
+    let mut params = rcgen::CertificateParams::new([DOMAIN.to_owned()]).unwrap();
+    let now = SystemTime::now();
+    params.not_before = (now - Duration::from_secs(80 * 86_400)).into();
+    params.not_after = (now + Duration::from_secs(10 * 86_400)).into();
+    let old = params.self_signed(&key).unwrap();
+    fs::write(world.path("state/current/fullchain.pem"), old.pem()).unwrap();
 }
 
 /// Run `guard` to its end.
@@ -199,7 +220,9 @@ pub struct Pebble {
 impl Pebble {
     fn start(directory: &Path) -> Option<Self> {
         let (Some(pebble), Some(dns)) = (find("pebble"), find("pebble-challtestsrv")) else {
-            eprintln!("SKIPPED: no pebble and pebble-challtestsrv; set ROULETTE_PEBBLE to the pebble binary, or put them on PATH");
+            eprintln!(
+                "SKIPPED: no pebble and pebble-challtestsrv; set ROULETTE_PEBBLE to the pebble binary, or put them on PATH"
+            );
             return None;
         };
         make_certificate(&directory.join("pebble.pem"), &directory.join("pebble.key"), "localhost");
