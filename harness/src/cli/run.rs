@@ -26,22 +26,21 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, CliError> {
         return Err(CliError::usage(wrong.join("\n\n")));
     }
     let interrupt = interrupt::install()?;
-    let several = scenarios.len() > 1;
-    if !several {
-        check_machine(&scenarios[0], &options.world)?;
-    }
-    let mut session = Session::open(&options.judge.report, several, interrupt.clone())?;
+    let mut session = Session::open(&options.judge.report, scenarios.len() > 1, interrupt.clone())?;
     let mut code = ExitCode::Held;
     for scenario in scenarios {
-        let one = check_machine(&scenario, &options.world).and_then(|()| {
-            let mut lab_options = lab_options(scenario, &options.world, &interrupt);
-            lab_options.shard = options.shard;
-            lab_options.faults.clone_from(&options.judge.faults);
-            lab_options.fail_fast = options.judge.fail_fast;
-            lab_options.allow_inconclusive.clone_from(&options.judge.allow_inconclusive);
-            lab_options.max_experiments = options.max_experiments;
-            session.scenario(lab_options, lab::run)
-        });
+        let machine = check_machine(&scenario, &options.world);
+        let mut lab_options = lab_options(scenario, &options.world, &interrupt);
+        lab_options.shard = options.shard;
+        lab_options.faults.clone_from(&options.judge.faults);
+        lab_options.fail_fast = options.judge.fail_fast;
+        lab_options.allow_inconclusive.clone_from(&options.judge.allow_inconclusive);
+        lab_options.max_experiments = options.max_experiments;
+        let one = match machine {
+            Ok(()) => session.scenario(lab_options, lab::run),
+            // The reports say so, too: a scenario must not be missing in them without a word.
+            Err(error) => session.refused(&lab_options, &error).and(Err(error)),
+        };
         let one = one.unwrap_or_else(|error| error.show());
         code = code.and(one);
         if interrupt.load(Ordering::Relaxed) || (options.judge.fail_fast && one == ExitCode::Violated) {

@@ -165,6 +165,16 @@ impl Session {
         })
     }
 
+    /// Reports a scenario that this machine cannot run.
+    pub fn refused(&mut self, options: &LabOptions, error: &CliError) -> Result<(), CliError> {
+        let failed = Event::Failed { message: error.message.clone() };
+        for reporter in &mut self.reporters {
+            reporter.event(&first_event(options))?;
+            reporter.event(&failed)?;
+        }
+        Ok(())
+    }
+
     /// Writes the report files.
     pub fn finish(mut self) -> Result<(), CliError> {
         // Every reporter is finished, whatever becomes of the others.
