@@ -232,7 +232,7 @@ pub enum Event {
     Census {
         /// What it did, in order.
         effects: Vec<EffectRecord>,
-        /// Why coverage is only partial (an io_uring was set up), if it is.
+        /// Why coverage is only partial (an `io_uring` was set up), if it is.
         partial: Option<String>,
         /// Milliseconds the run took.
         wall_ms: u64,

@@ -2,5 +2,18 @@
 
 pub mod kill;
 
-/// Every fault family that `--faults` takes.
-pub const FAMILIES: [&str; 1] = ["kill"];
+/// A family of faults, as `--faults` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
+pub enum Family {
+    /// One signal that kills, to the process, the leader, the group or the tree
+    Kill,
+}
+
+impl Family {
+    /// Every family with its name and what it does.
+    pub const ALL: [(&'static str, &'static str, Family); 1] = [(
+        "kill",
+        "sigkill, sigterm, sigint or sighup to the process, the leader, the group or the tree",
+        Family::Kill,
+    )];
+}

@@ -12,7 +12,7 @@ pub enum Format {
     Terminal,
     /// JSON, schema 1.
     Json,
-    /// JUnit XML, as CI systems read it.
+    /// `JUnit` XML, as CI systems read it.
     Junit,
     /// One self-contained HTML file.
     Html,

@@ -1,4 +1,4 @@
-//! JUnit XML. One test suite a scenario and one test case an invariant, so that the names are the
+//! `JUnit` XML. One test suite a scenario and one test case an invariant, so that the names are the
 //! same in every run and a CI system can show since when one fails. The failure's text holds the
 //! findings with their replay lines. A known finding leaves its invariant passing, with the reason
 //! in its output; a run that could not go on is an error of the test case `run`.
@@ -14,7 +14,7 @@ use crate::{
 
 use super::{Collected, ReportError, Reporter, style::clean};
 
-/// Writes JUnit XML.
+/// Writes `JUnit` XML.
 pub struct Junit {
     out: Box<dyn Write>,
     name: String,

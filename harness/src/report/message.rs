@@ -317,7 +317,7 @@ impl Page {
         let mut text = self.style.paint(paint, &verdict.to_string());
         match verdict {
             Verdict::Held if known.is_empty() => {
-                text.push_str(": every promise was kept at every point tried")
+                text.push_str(": every promise was kept at every point tried");
             }
             Verdict::Held => {
                 let _ = write!(text, ": nothing but {}", plural(known.len() as u64, "known finding"));

@@ -1,5 +1,7 @@
 //! The lab: hands the experiments of a scenario to workers and gathers what they found.
 
+mod options;
+
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Write},
@@ -16,6 +18,7 @@ use std::{
 use crate::{
     census::Census,
     event::{Event, ExperimentRecord, Skipped, Summary, WorldKind},
+    fault::Family,
     finding::Tally,
     limits,
     pebble::{self, Programs},
@@ -25,57 +28,7 @@ use crate::{
     world,
 };
 
-/// What a run is asked to do.
-#[derive(Debug, Clone)]
-pub struct LabOptions {
-    /// The scenario.
-    pub scenario: Scenario,
-    /// The seed, for what is drawn at random.
-    pub seed: u64,
-    /// Worlds at work at once; `None`: [`limits::JOBS_PER_CORE`] for each core.
-    pub jobs: Option<u32>,
-    /// Only the experiments of this part: (which, from 1; of how many).
-    pub shard: Option<(u32, u32)>,
-    /// Only these fault families; empty: those of the scenario.
-    pub faults: Vec<String>,
-    /// Stop at the first violation.
-    pub fail_fast: bool,
-    /// Invariants (or `diverged`) whose inconclusive judgements do not fail the run.
-    pub allow_inconclusive: Vec<String>,
-    /// Where Pebble is, if that was said.
-    pub pebble: Option<PathBuf>,
-    /// Which kind of world, if that was said.
-    pub world: Option<WorldKind>,
-    /// At most this many experiments.
-    pub max_experiments: Option<u64>,
-    /// Set when the user wants to stop.
-    pub interrupt: Arc<AtomicBool>,
-}
-
-/// Why a run came to no result.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct LabError {
-    /// Whose fault it is; decides the exit code.
-    pub kind: LabErrorKind,
-    /// What was tried, on what, what went wrong, what to do.
-    pub message: String,
-}
-
-/// Whose fault it is that a run came to no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LabErrorKind {
-    /// The request itself.
-    Usage,
-    /// This machine lacks something.
-    Machine,
-    /// The subject does not do its work even undisturbed.
-    Baseline,
-    /// The user stopped it before anything was found.
-    Interrupted,
-    /// The harness.
-    Bug,
-}
+pub use options::{Capability, LabError, LabErrorKind, LabOptions, ReplayOptions, Shard, SpinOptions, WorldChoice};
 
 impl LabError {
     fn new(kind: LabErrorKind, message: impl Into<String>) -> LabError {
@@ -99,22 +52,13 @@ pub fn run(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary,
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let jobs = options.jobs.unwrap_or(cores * limits::JOBS_PER_CORE).max(1);
-    let faults = selected(&options.scenario.faults, &options.faults)?;
+    let faults = selected(&options.scenario.faults, options.faults.as_deref());
     let mut pool = Pool::open(options, jobs, tell)?;
     let census = pool.census(tell)?;
-    tell(Event::Census {
-        effects: census.effects.iter().map(|e| e.record.clone()).collect(),
-        partial: census.partial.clone(),
-        wall_ms: census.wall_ms,
-    });
+    announce(&census, tell);
     let mut plan = plan::sweep(&census, &faults);
     cut(&mut plan, options);
-    tell(Event::Plan {
-        experiments: plan.experiments.len() as u64,
-        points: plan.points.len() as u64,
-        same: plan.same,
-        skipped: plan.skipped.clone(),
-    });
+    tell(planned(&plan));
     let mut records = vec![census.clean.clone()];
     tell(Event::Experiment(Box::new(census.clean.clone())));
     let swept = Instant::now();
@@ -142,24 +86,55 @@ pub fn run(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary,
     Ok(summary)
 }
 
-/// Makes the census only.
-pub fn census(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(Census, Plan), LabError> {
-    let faults = selected(&options.scenario.faults, &options.faults)?;
+/// Makes the clean run alone and tells its [`Event::Census`] and what a sweep would be.
+pub fn census(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
+    let faults = selected(&options.scenario.faults, options.faults.as_deref());
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
-    let plan = plan::sweep(&census, &faults);
-    Ok((census, plan))
+    announce(&census, tell);
+    tell(planned(&plan::sweep(&census, &faults)));
+    Ok(())
 }
 
-/// Makes one experiment again, telling each line of its narration.
-pub fn replay(
-    options: &LabOptions,
-    planned: &Planned,
-    tell: &mut dyn FnMut(Event),
-    line: &mut dyn FnMut(&str),
-) -> Result<ExperimentRecord, LabError> {
+fn announce(census: &Census, tell: &mut dyn FnMut(Event)) {
+    tell(Event::Census {
+        effects: census.effects.iter().map(|e| e.record.clone()).collect(),
+        partial: census.partial.clone(),
+        wall_ms: census.wall_ms,
+    });
+}
+
+fn planned(plan: &Plan) -> Event {
+    Event::Plan {
+        experiments: plan.experiments.len() as u64,
+        points: plan.points.len() as u64,
+        same: plan.same,
+        skipped: plan.skipped.clone(),
+    }
+}
+
+/// Makes one experiment again, narrated in [`Event::Note`]s.
+pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<ExperimentRecord, LabError> {
+    let options = &replay.lab;
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
+    let planned = match &replay.record {
+        Some(record) => Planned { id: record.id.clone(), faults: record.faults.clone() },
+        None if replay.experiment == census.clean.id => Planned { id: census.clean.id.clone(), faults: Vec::new() },
+        None => {
+            let plan = plan::sweep(&census, &options.scenario.faults);
+            let known = plan.experiments.into_iter().find(|planned| planned.id == replay.experiment);
+            known.ok_or_else(|| {
+                LabError::new(
+                    LabErrorKind::Usage,
+                    format!(
+                        "no experiment of {} is called `{}`: the subject or its faults may have changed since; `roulette run` finds today's",
+                        options.scenario.name, replay.experiment
+                    ),
+                )
+            })?
+        }
+    };
     if planned.faults.is_empty() {
         return Ok(census.clean);
     }
@@ -167,7 +142,7 @@ pub fn replay(
     worker.order(&Order::Replay(planned.clone()))?;
     loop {
         match pool.answers.recv() {
-            Ok((_, Some(Answer::Told(text)))) => line(&text),
+            Ok((_, Some(Answer::Told(text)))) => tell(Event::Note { text }),
             Ok((_, Some(Answer::Experiment(record)))) => return Ok(*record),
             Ok((_, Some(Answer::Failed(failure)))) => return Err(failure.into()),
             Ok((_, Some(_))) => {}
@@ -177,33 +152,24 @@ pub fn replay(
 }
 
 /// Only the families that were asked for.
-fn selected(faults: &Faults, families: &[String]) -> Result<Faults, LabError> {
+fn selected(faults: &Faults, families: Option<&[Family]>) -> Faults {
     let mut selected = faults.clone();
-    if families.is_empty() {
-        return Ok(selected);
-    }
-    if let Some(unknown) = families.iter().find(|f| !crate::fault::FAMILIES.contains(&f.as_str())) {
-        return Err(LabError::new(
-            LabErrorKind::Usage,
-            format!("no fault family is called `{unknown}`; there is {}", crate::fault::FAMILIES.join(", ")),
-        ));
-    }
-    if !families.iter().any(|f| f == "kill") {
+    if families.is_some_and(|families| !families.contains(&Family::Kill)) {
         selected.kill = None;
     }
-    Ok(selected)
+    selected
 }
 
 fn cut(plan: &mut Plan, options: &LabOptions) {
     let all = plan.experiments.len() as u64;
-    if let Some((which, of)) = options.shard {
+    if let Some(shard) = options.shard {
         let mut index = 0;
         plan.experiments.retain(|_| {
             index += 1;
-            (index - 1) % of == which - 1
+            (index - 1) % shard.of == shard.index - 1
         });
         let left_out = all - plan.experiments.len() as u64;
-        plan.skipped.push(Skipped { what: "experiments".into(), count: left_out, why: format!("this is shard {which} of {of}") });
+        plan.skipped.push(Skipped { what: "experiments".into(), count: left_out, why: format!("this is shard {shard}") });
     }
     if let Some(most) = options.max_experiments {
         let planned = plan.experiments.len() as u64;
@@ -290,7 +256,7 @@ impl Pool {
         let mut asked = false;
         loop {
             let Some((index, answer)) = self.next()? else {
-                return Err(LabError::new(LabErrorKind::Interrupted, "interrupted before the clean run was done: nothing was found"));
+                return Err(LabError::new(LabErrorKind::Inconclusive, "interrupted before the clean run was done: nothing was found"));
             };
             match answer {
                 Some(Answer::Built) => {
