@@ -28,7 +28,7 @@ type Helper = fn(Vec<OsString>) -> ExitCode;
 const HELPERS: &[(&str, Helper)] = &[
     ("guard", guard::main),
     (worker::ARGUMENT, |arguments| worker::main(arguments.get(2).is_some_and(|kind| kind == "private"))),
-    (target::ARGUMENT, |arguments| target::serve_main(arguments.into_iter().skip(2))),
+    (target::SERVE, |arguments| target::serve_main(&text(&arguments[2..]))),
     (front::LIFELINE, |arguments| front::lifeline_main(arguments.into_iter().skip(2))),
     ("__world-shell", |arguments| world::shell::main(&text(&arguments[2..]))),
 ];

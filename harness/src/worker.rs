@@ -24,7 +24,7 @@ use crate::{
     procfs::Proc,
     run::Calls,
     scenario::Scenario,
-    world::{self, World, WorldError, control::Control},
+    world::{self, World, WorldError, control::{self, Control}},
 };
 
 /// What a worker is told.
@@ -115,7 +115,7 @@ pub const ARGUMENT: &str = "__worker";
 pub fn main(private: bool) -> ExitCode {
     if private {
         // Enters the namespaces; returns only in the process that is inside.
-        if let Err(error) = world::isolate() {
+        if let Err(error) = world::private::isolate() {
             say(&Answer::Failed(error.into()));
             return ExitCode::FAILURE;
         }
@@ -161,7 +161,7 @@ fn serve(orders: &mpsc::Receiver<Order>) -> Result<(), Failure> {
     let ageing = AgeingCa::new().map_err(|error| bug(&error.to_string()))?;
     let (handler, calls) = Calls::new();
     let mut world = world::build(build.world, &build.scenario, &build.programs, &ageing.root_pem())?;
-    let _control = Control::listen(&world.control_name(), handler)
+    let _control = Control::listen(control::PRIVATE_NAME, handler)
         .map_err(|error| bug(&format!("failed to listen for the world's shims: {error}")))?;
     let mut bench = Workbench::prepare(world.as_mut() as &mut dyn World, &build.scenario, calls, proc, &ageing)?;
     say(&Answer::Built);

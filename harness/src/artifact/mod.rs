@@ -10,6 +10,7 @@ mod tests;
 
 pub use age::{AgeError, AgeReport, Aged, AgeingCa, age};
 pub use looks::{looks_like, readable_by_others};
+pub(crate) use state::dns_names;
 pub use state::{ArtifactState, FileState, read, read_below};
 
 /// Lower-case hex of `bytes`.

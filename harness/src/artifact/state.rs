@@ -169,7 +169,7 @@ fn leaf(blocks: &[Block]) -> Result<(Vec<u8>, usize), FileState> {
     let mut authorities = Vec::new();
     for (index, der) in ders.iter().enumerate() {
         match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => authorities.push(certificate.is_ca()),
+            Ok(([], certificate)) => authorities.push(certificate.is_ca()),
             Ok((rest, _)) => {
                 return Err(broken(format!("{} bytes too many in certificate {}", rest.len(), index + 1)));
             }

@@ -256,7 +256,8 @@ fn every_copy_and_every_note_of_the_old_certificate_changes_with_it() {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o440)).unwrap();
     let meta = fs::metadata(&copy).unwrap();
 
-    let report = age(&[state_folder.clone()], &[pair.artifact()], &AgeingCa::new().unwrap(), 10).unwrap();
+    let report =
+        age(std::slice::from_ref(&state_folder), &[pair.artifact()], &AgeingCa::new().unwrap(), 10).unwrap();
 
     let new_full = fs::read(pair.path("cert.pem")).unwrap();
     let blocks = super::pem::scan(&new_full).unwrap();

@@ -175,3 +175,8 @@ pub struct Litter {
     /// Whether it is (or looks like) a key, a certificate, a temporary file.
     pub what: String,
 }
+
+/// x
+pub fn all() -> &'static [&'static dyn Invariant] { &[] }
+/// x
+pub fn judge_phase(_e: &Evidence<'_>, _j: &[crate::verdict::Judgement]) -> Vec<crate::verdict::Judgement> { Vec::new() }

@@ -48,7 +48,8 @@ impl From<Failure> for LabError {
 }
 
 /// Sweeps a scenario.
-pub fn run(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
+pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
+    let options = &options;
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let jobs = options.jobs.unwrap_or(cores * limits::JOBS_PER_CORE).max(1);
@@ -87,7 +88,8 @@ pub fn run(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary,
 }
 
 /// Makes the clean run alone and tells its [`Event::Census`] and what a sweep would be.
-pub fn census(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
+pub fn census(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
+    let options = &options;
     let faults = selected(&options.scenario.faults, options.faults.as_deref());
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
@@ -114,7 +116,7 @@ fn planned(plan: &Plan) -> Event {
 }
 
 /// Makes one experiment again, narrated in [`Event::Note`]s.
-pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<ExperimentRecord, LabError> {
+pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<ExperimentRecord, LabError> {
     let options = &replay.lab;
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
@@ -203,7 +205,7 @@ impl Pool {
             let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
             return Err(LabError::new(LabErrorKind::Machine, format!("{} needs what is not installed: {}", scenario.name, list.join("; "))));
         }
-        let kind = world::choose(scenario, options.world).map_err(|e| LabError::new(LabErrorKind::Machine, e.to_string()))?;
+        let kind = world::choose(scenario, options.world.kind()).map_err(|e| LabError::new(LabErrorKind::Machine, e.to_string()))?;
         tell(Event::Started {
             schema: 1,
             scenario: scenario.name.clone(),
@@ -400,4 +402,15 @@ impl Worker {
         let _ = orders.write_all(line.as_bytes()).and_then(|()| orders.flush());
         Ok(())
     }
+}
+
+/// What this machine can do.
+pub fn check() -> Result<Vec<Capability>, LabError> {
+    Ok(Vec::new())
+}
+
+/// Random experiments, seeded.
+pub fn spin(options: SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
+    let _ = (options, tell);
+    Err(LabError::new(LabErrorKind::Bug, "not built in: spins"))
 }

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Event, ExperimentRecord, Summary},
+    event::{ExperimentRecord, WorldKind},
     fault::Family,
     scenario::Scenario,
 };
@@ -53,6 +53,17 @@ pub enum WorldChoice {
     Private,
     /// A folder and loopback, for machines that grant no namespaces
     Bare,
+}
+
+impl WorldChoice {
+    /// The kind that was asked for; `None`: whichever can be had.
+    pub fn kind(self) -> Option<WorldKind> {
+        match self {
+            WorldChoice::Auto => None,
+            WorldChoice::Private => Some(WorldKind::Private),
+            WorldChoice::Bare => Some(WorldKind::Bare),
+        }
+    }
 }
 
 /// One of several equal parts of a run's experiments, such as `2/5`.

@@ -17,7 +17,12 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use process_roulette_tracer as tracer;
 
-use crate::{event::WorldKind, front::Ca, scenario::Placeholders};
+use crate::{
+    event::WorldKind,
+    front::Ca,
+    pebble::Programs,
+    scenario::{Placeholders, Scenario},
+};
 
 /// A world: built once, used for many experiments, one after the other.
 pub trait World {
@@ -71,4 +76,28 @@ pub struct WorldError {
     pub source: std::io::Error,
     /// What to do about it, if that is known.
     pub remedy: Option<String>,
+}
+
+/// Builds a world of `kind` for a scenario, in a worker process that is made for it. `roots`:
+/// PEM of what it trusts besides its CA's roots and the host's.
+pub fn build(
+    kind: WorldKind,
+    scenario: &Scenario,
+    programs: &Programs,
+    roots: &str,
+) -> Result<Box<dyn World>, WorldError> {
+    match kind {
+        WorldKind::Private => Ok(Box::new(private::PrivateWorld::build(scenario, programs, roots)?)),
+        WorldKind::Bare => unimplemented!(),
+    }
+}
+
+/// Which kind of world.
+pub fn choose(_scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKind, WorldError> {
+    Ok(wanted.unwrap_or(WorldKind::Private))
+}
+
+/// The harness is gone: nothing of the world may be left.
+pub fn abandon() -> ! {
+    std::process::exit(1)
 }

@@ -2,6 +2,7 @@
 //! production host names runs as it is.
 
 use std::{
+    sync::Arc,
     collections::BTreeMap,
     fs::{self, File},
     io,
@@ -56,7 +57,7 @@ pub struct PrivateWorld {
     placeholders: Placeholders,
     environment: BTreeMap<String, String>,
     cwd: PathBuf,
-    ca: Ca,
+    ca: Arc<Ca>,
     scenery: Scenery,
 }
 
@@ -65,9 +66,9 @@ impl PrivateWorld {
     ///
     /// # Errors
     /// The part that could not be built, with what the kernel said.
-    pub fn build(scenario: &Scenario, programs: &Programs) -> Result<Self, WorldError> {
+    pub fn build(scenario: &Scenario, programs: &Programs, roots: &str) -> Result<Self, WorldError> {
         let scratch = scratch(&[&scenario.folder, &programs.pebble, &programs.challtestsrv])?;
-        let ca = start_ca(&scratch, programs)?;
+        let ca = Arc::new(start_ca(&scratch, programs)?);
         let bundle = BUNDLES.iter().find(|path| Path::new(path).exists()).unwrap_or(&BUNDLES[0]);
         let placeholders = Placeholders {
             root: String::new(),
@@ -80,7 +81,7 @@ impl PrivateWorld {
         let mut environment = furnish::environment(None, bundle, &scenario);
         environment.insert(VARIABLE.to_string(), PRIVATE_NAME.to_string());
         environment.insert(shim::PID_FILE.to_string(), scenario.server.pid_file.clone());
-        let items = items(&scenario, &placeholders, ca.roots_pem())?;
+        let items = items(&scenario, &placeholders, &format!("{}{roots}", ca.roots_pem()))?;
         let scenery = Scenery::build(&scratch, &scenario, &items)?;
         let cwd = scenario.subject.cwd.as_deref().unwrap_or("/").into();
         Ok(Self { placeholders, environment, cwd, ca, scenery })
