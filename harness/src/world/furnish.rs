@@ -34,6 +34,9 @@ const BUNDLE_VARIABLES: [&str; 5] = [
     "NODE_EXTRA_CA_CERTS",
 ];
 
+/// The file mode creation mask that cron and systemd give a job.
+pub const UMASK: u32 = 0o022;
+
 /// A file to be put into a world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {

@@ -101,6 +101,8 @@ impl Layers {
         })?;
         layers.descend(Path::new("/"))?;
         layers.add(Path::new("/run"), Kind::Plain)?;
+        let lock = layers.writable(Path::new("/run/lock"))?;
+        fs::set_permissions(lock, fs::Permissions::from_mode(0o1777))?;
         layers.fresh_tmp()?;
         for path in ["/proc", "/sys", "/dev"] {
             layers.writable(Path::new(path))?;
@@ -114,6 +116,11 @@ impl Layers {
     /// The layers, parents first.
     pub fn list(&self) -> &[Layer] {
         &self.list
+    }
+
+    /// Whether one overlay holds the whole root file system.
+    pub fn is_one_overlay(&self) -> bool {
+        self.list.first().is_some_and(|layer| layer.kind == Kind::Overlay)
     }
 
     /// Mounts an overlay on `lower` for a moment.
@@ -157,6 +164,11 @@ impl Layers {
             .cloned()
             .collect();
         let readable = access(path, AccessFlags::R_OK | AccessFlags::X_OK).is_ok();
+        let above_is_plain = self.above(path).is_some_and(|(_, layer)| layer.kind == Kind::Plain);
+        if readable && above_is_plain && fs::read_dir(path)?.next().is_none() {
+            // Nothing to lay over: the directory alone will do.
+            return self.writable(path).map(drop);
+        }
         if readable && self.trial(path).is_ok() {
             self.add(path, Kind::Overlay)?;
             for mounted in &below {
@@ -287,6 +299,20 @@ impl Layers {
         self.place(&path)
     }
 
+    /// Makes `path` writable for the subject, or as much of it as the host has: what is missing
+    /// the subject can make itself. State directories are writable already, and stay empty.
+    ///
+    /// # Errors
+    /// A directory could not be made.
+    pub fn writable_as_far(&mut self, path: &Path) -> io::Result<()> {
+        let path = self.resolve(path);
+        if is_fresh(&path) || self.hidden.iter().any(|hidden| path.starts_with(hidden)) {
+            return Ok(());
+        }
+        let there = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+        self.writable(there).map(drop)
+    }
+
     /// Gives `made` the mode of the host's `path`, and its owner where that is possible.
     fn like_host(&self, path: &Path, made: &Path) -> io::Result<()> {
         let host = if is_fresh(path) { None } else { fs::metadata(path).ok() };
@@ -307,8 +333,7 @@ impl Layers {
     /// out of /tmp is atomic on such a host, and a copy on others.
     fn fresh_tmp(&mut self) -> io::Result<()> {
         let tmp = Path::new("/tmp");
-        let one_overlay = self.list.first().is_some_and(|layer| layer.kind == Kind::Overlay);
-        if one_overlay && !self.mounted.iter().any(|mounted| mounted == tmp) {
+        if self.is_one_overlay() && !self.mounted.iter().any(|mounted| mounted == tmp) {
             self.hide(tmp)
         } else {
             self.add(tmp, Kind::Plain)

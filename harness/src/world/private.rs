@@ -13,7 +13,11 @@ use std::{
 
 use nix::{
     mount::{MntFlags, umount2},
-    unistd::sethostname,
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, waitpid},
+    },
+    unistd::{Pid, getpid, sethostname},
 };
 use process_roulette_tracer as tracer;
 
@@ -23,6 +27,7 @@ use super::{
     control::{PRIVATE_NAME, VARIABLE},
     furnish::{self, BUNDLES, Item},
     network,
+    processes::Process,
     scenery::{Scenery, failed, go, remove, scratch},
     shim,
 };
@@ -59,6 +64,7 @@ pub struct PrivateWorld {
     cwd: PathBuf,
     ca: Arc<Ca>,
     scenery: Scenery,
+    snapshots: u64,
 }
 
 impl PrivateWorld {
@@ -84,7 +90,177 @@ impl PrivateWorld {
         let items = items(&scenario, &placeholders, &format!("{}{roots}", ca.roots_pem()))?;
         let scenery = Scenery::build(&scratch, &scenario, &items)?;
         let cwd = scenario.subject.cwd.as_deref().unwrap_or("/").into();
-        Ok(Self { placeholders, environment, cwd, ca, scenery })
+        Ok(Self { placeholders, environment, cwd, ca, scenery, snapshots: 0 })
+    }
+}
+
+impl World for PrivateWorld {
+    fn kind(&self) -> WorldKind {
+        WorldKind::Private
+    }
+
+    fn placeholders(&self) -> &Placeholders {
+        &self.placeholders
+    }
+
+    fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
+    fn stage(&mut self, from: Option<&Snapshot>) -> Result<Box<dyn Stage + '_>, WorldError> {
+        let folder = self.scenery.folder()?;
+        let from = from.map(|snapshot| snapshot.tree.clone());
+        let trees = folder.join("trees");
+        let made = self
+            .scenery
+            .layers()
+            .copy(from.as_deref(), &trees)
+            .map_err(failed("restore the filesystem of a stage"))
+            .and_then(|()| self.scenery.enter(&trees, &folder));
+        if let Err(error) = made {
+            remove(&folder);
+            return Err(error);
+        }
+        // From here on dropping it cleans up.
+        let mut stage = PrivateStage { world: self, folder, from, inside: None, init: None };
+        let inside =
+            File::open("/proc/thread-self/ns/mnt").map_err(failed("open the stage's mounts"))?;
+        stage.inside = Some(inside.into());
+        stage.start_init()?;
+        Ok(Box::new(stage))
+    }
+}
+
+/// One stage of a private world; the thread that set it sees its filesystem until it is dropped.
+#[derive(Debug)]
+struct PrivateStage<'world> {
+    world: &'world mut PrivateWorld,
+    folder: PathBuf,
+    from: Option<PathBuf>,
+    /// The stage's mount namespace.
+    inside: Option<OwnedFd>,
+    init: Option<tracer::Init>,
+}
+
+impl PrivateStage<'_> {
+    fn start_init(&mut self) -> Result<(), WorldError> {
+        let options = tracer::InitOptions { flags: 0, proc_mount: Some("/proc".into()) };
+        let init = tracer::spawn_init(&options).map_err(|error| WorldError {
+            tried: format!("failed to start the stage's init: {error}"),
+            source: error.source,
+            remedy: None,
+        })?;
+        self.init = Some(init);
+        Ok(())
+    }
+
+    /// Does something in the scratch space, which a stage does not show.
+    fn outside<T>(
+        &self,
+        work: impl FnOnce(&Scenery, &Path) -> Result<T, WorldError>,
+    ) -> Result<T, WorldError> {
+        self.world.scenery.leave()?;
+        let done = work(&self.world.scenery, &self.folder.join("trees"));
+        if let Some(inside) = &self.inside {
+            go(inside).map_err(failed("go back to a stage"))?;
+        }
+        done
+    }
+
+    /// The stage's processes, the dead that nobody has waited for included; without its init.
+    fn members(&self) -> io::Result<Vec<Process>> {
+        let init = self.init.as_ref().map(|init| init.pid().as_raw());
+        let all = self.world.scenery.proc().all()?;
+        // The worker is process 1 of its own namespace; only what a stage runs is in one below.
+        Ok(all
+            .into_values()
+            .filter(|process| !process.inner_pids.is_empty() && Some(process.pid) != init)
+            .collect())
+    }
+
+    /// Kills every process and waits until the PID namespace is gone.
+    fn kill_all(&mut self) -> io::Result<()> {
+        let Some(init) = self.init.take() else { return Ok(()) };
+        kill(init.pid(), Signal::SIGKILL)?;
+        // The namespace goes when everything in it has been waited for. Its init waits for its
+        // own orphans; what was started from outside (commands, servers) is the worker's.
+        let own = getpid().as_raw();
+        for process in self.members()? {
+            if process.parent == own && !process.traced {
+                // ECHILD: somebody else waited for it.
+                let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::__WALL));
+            }
+        }
+        if let Some(held) = self.members()?.iter().find(|process| process.traced) {
+            tracing::warn!("process {} is still traced: its tracer must end first", held.pid);
+        }
+        init.kill(None).map_err(io::Error::other)
+    }
+}
+
+impl Stage for PrivateStage<'_> {
+    fn command(&self, argv: &[String]) -> tracer::Command {
+        let mut command = tracer::Command::new(argv);
+        let variables = self.world.environment.iter();
+        command.env = variables.map(|(name, value)| (name.into(), value.into())).collect();
+        command.cwd.clone_from(&self.world.cwd);
+        command.umask = Some(furnish::UMASK);
+        // Without its init (`clear` has failed) the command would run outside the stage: a
+        // descriptor that is no namespace makes its start fail instead.
+        let init = self.init.as_ref().and_then(|init| init.pidfd().try_clone_to_owned().ok());
+        command.pid_namespace = init.or_else(|| File::open("/dev/null").ok().map(OwnedFd::from));
+        command
+    }
+
+    fn processes(&self) -> io::Result<BTreeMap<i32, String>> {
+        let members = self.members()?.into_iter().filter(|process| process.alive);
+        Ok(members.map(|process| (process.pid, process.command)).collect())
+    }
+
+    fn touched(&self) -> Result<Vec<PathBuf>, WorldError> {
+        self.outside(|scenery, trees| {
+            scenery
+                .layers()
+                .differences(self.from.as_deref(), trees)
+                .map_err(failed("compare the filesystem of a stage"))
+        })
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, WorldError> {
+        self.world.snapshots += 1;
+        let number = self.world.snapshots;
+        self.outside(|scenery, trees| {
+            let tree = scenery.scratch().join(format!("snapshot-{number}"));
+            scenery
+                .layers()
+                .copy(Some(trees), &tree)
+                .map_err(failed("keep the filesystem of a stage"))?;
+            Ok(Snapshot { tree })
+        })
+    }
+
+    fn clear(&mut self) -> Result<(), WorldError> {
+        self.kill_all().map_err(failed("kill the processes of a stage"))?;
+        // The dead namespace's /proc, so that they do not pile up.
+        umount2("/proc", MntFlags::MNT_DETACH)
+            .map_err(|errno| failed("unmount a stage's /proc")(errno.into()))?;
+        self.start_init()
+    }
+}
+
+impl Drop for PrivateStage<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill_all() {
+            tracing::warn!("failed to kill the processes of a stage: {error}");
+        }
+        match self.world.scenery.leave() {
+            Ok(()) => {
+                // The last descriptor of the namespace takes its mounts with it.
+                self.inside = None;
+                remove(&self.folder);
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
     }
 }
 
@@ -139,34 +315,4 @@ fn items(
     ));
     items.extend(furnish::scenario_items(scenario, placeholders)?);
     Ok(items)
-}
-
-impl PrivateWorld {
-    /// x
-    pub fn try_out(&mut self, command: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
-        for layer in self.scenery.layers().list() { eprintln!("{layer:?}"); }
-        for round in 0..20 {
-            let t0 = std::time::Instant::now();
-            let folder = self.scenery.folder()?;
-            let trees = folder.join("trees");
-            self.scenery.layers().copy(None, &trees)?;
-            let t1 = std::time::Instant::now();
-            self.scenery.enter(&trees, &folder)?;
-            let t2 = std::time::Instant::now();
-            if round == 0 {
-                let s = std::process::Command::new(command[0]).args(&command[1..]).env_clear().envs(&self.environment).status();
-                eprintln!("{s:?}");
-            }
-            let t3 = std::time::Instant::now();
-            self.scenery.leave()?;
-            let t4 = std::time::Instant::now();
-            if round == 0 {
-                for path in self.scenery.layers().differences(None, &trees)? { eprintln!("touched {}", path.display()); }
-            }
-            let t5 = std::time::Instant::now();
-            remove(&folder);
-            eprintln!("copy {:?} enter {:?} leave {:?} diff {:?} remove {:?}", t1-t0, t2-t1, t4-t3, t5-t4, t5.elapsed());
-        }
-        Ok(())
-    }
 }

@@ -13,7 +13,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-/// One live process.
+/// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Its id, as the `/proc` sees it.
@@ -22,6 +22,10 @@ pub struct Process {
     pub parent: i32,
     /// Its ids in the PID namespaces below, outermost first.
     pub inner_pids: Vec<i32>,
+    /// Whether it runs; `false` for a zombie, which waits to be waited for.
+    pub alive: bool,
+    /// Whether somebody traces it.
+    pub traced: bool,
     /// Its command line; the program's name in brackets when it has none.
     pub command: String,
 }
@@ -39,11 +43,11 @@ impl Proc {
         Ok(Self(File::open("/proc")?.into()))
     }
 
-    /// Every process that is alive (a zombie is not).
+    /// Every process.
     ///
     /// # Errors
     /// The directory cannot be read. A process that ends meanwhile is no error.
-    pub fn live(&self) -> io::Result<BTreeMap<i32, Process>> {
+    pub fn all(&self) -> io::Result<BTreeMap<i32, Process>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut folder = Dir::openat(self.0.as_fd(), ".", flags, Mode::empty())?;
         let mut found = BTreeMap::new();
@@ -64,9 +68,6 @@ impl Proc {
         let field = |name: &str| {
             status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
         };
-        if field("State:")?.starts_with(['Z', 'X']) {
-            return None;
-        }
         let pids = field("NSpid:").unwrap_or_default();
         let line = self.read(&format!("{pid}/cmdline"))?;
         let words: Vec<_> = line
@@ -79,6 +80,8 @@ impl Proc {
             pid,
             parent: field("PPid:")?.parse().ok()?,
             inner_pids: pids.split_whitespace().skip(1).filter_map(|id| id.parse().ok()).collect(),
+            alive: !field("State:")?.starts_with(['Z', 'X']),
+            traced: field("TracerPid:").is_some_and(|tracer| tracer != "0"),
             command: if words.is_empty() { format!("[{name}]") } else { words.join(" ") },
         })
     }
@@ -97,9 +100,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_finds_itself_among_the_live_processes() {
-        let live = Proc::open().and_then(|proc| proc.live()).expect("a readable /proc");
+    fn a_test_finds_itself_among_the_processes() {
+        let all = Proc::open().and_then(|proc| proc.all()).expect("a readable /proc");
         let own = i32::try_from(std::process::id()).expect("a pid");
-        assert!(live.get(&own).is_some_and(|process| !process.command.is_empty()));
+        assert!(all.get(&own).is_some_and(|process| process.alive && !process.command.is_empty()));
     }
 }

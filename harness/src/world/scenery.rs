@@ -128,6 +128,11 @@ impl Scenery {
         Ok(scenery)
     }
 
+    /// The scratch space.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
     /// The layers.
     pub fn layers(&self) -> &Layers {
         &self.layers
@@ -304,14 +309,14 @@ fn layers(scratch: &Path, scenario: &Scenario, items: &[Item]) -> Result<Layers,
         writable.extend(files.filter_map(Path::parent));
         writable.extend(scenario.server.webroots.iter().map(Path::new));
     }
-    // The parent of the harness's own program: the file itself is a mount point.
-    let own = Path::new(OWN);
-    writable.push(own);
     for path in writable {
-        layers.writable(path).map_err(failed(format!("make {} writable", path.display())))?;
+        layers
+            .writable_as_far(path)
+            .map_err(failed(format!("make {} writable", path.display())))?;
     }
+    // The harness's own program is a mount point.
     layers
-        .writable(own)
+        .writable(Path::new(OWN))
         .and_then(|own| fs::write(own.join("roulette"), ""))
         .map_err(failed("make room for the harness's own program"))?;
     Ok(layers)

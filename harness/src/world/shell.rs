@@ -2,7 +2,14 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use crate::{pebble, scenario::Scenario, world::private};
+use nix::sys::wait::waitpid;
+use process_roulette_tracer as tracer;
+
+use super::{Stage as _, World as _, private};
+use crate::{pebble, scenario::Scenario};
+
+/// Stages set and left to see how long one takes.
+const ROUNDS: u32 = 50;
 
 /// `roulette __world-shell SCENARIO -- COMMAND...`: builds a private world for the scenario,
 /// runs the command on a stage and says which paths it touched.
@@ -27,6 +34,31 @@ fn run(args: &[String]) -> Result<u8, Box<dyn std::error::Error>> {
     let start = Instant::now();
     let mut world = private::PrivateWorld::build(&scenario, &programs)?;
     eprintln!("built in {:?}", start.elapsed());
-    world.try_out(command)?;
+    let command: Vec<String> = command.iter().map(ToString::to_string).collect();
+    let snapshot = {
+        let mut stage = world.stage(None)?;
+        let mut first = stage.command(&command);
+        let output = std::fs::File::create("/run/output")?;
+        first.stdout = Some(output.try_clone()?.into());
+        first.stderr = Some(output.into());
+        let pid = tracer::spawn_untraced(&first)?;
+        let status = waitpid(pid, None)?;
+        print!("{}", std::fs::read_to_string("/run/output")?);
+        eprintln!("{status:?}");
+        for (pid, command) in stage.processes()? {
+            eprintln!("left {pid} {command}");
+        }
+        for path in stage.touched()? {
+            eprintln!("touched {}", path.display());
+        }
+        stage.snapshot()?
+    };
+    for from in [None, Some(&snapshot)] {
+        let start = Instant::now();
+        for _ in 0..ROUNDS {
+            drop(world.stage(from)?);
+        }
+        eprintln!("set and left {ROUNDS} stages, {:?} each", start.elapsed() / ROUNDS);
+    }
     Ok(0)
 }

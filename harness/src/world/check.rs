@@ -1,0 +1,312 @@
+//! What this machine can do: each capability is really tried, in a process that is thrown away,
+//! and what is missing comes with its remedy.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use nix::sched::{CloneFlags, unshare};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    WorldError, bare,
+    isolate::{self, USERNS_REMEDY},
+    network, private, scenery,
+};
+use crate::{event::WorldKind, scenario::Scenario};
+
+/// The hidden subcommand that tries one capability: `roulette __probe NAME`.
+pub const PROBE: &str = "__probe";
+
+/// Whether this machine has a capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It works.
+    Yes,
+    /// It works with the limits that the detail names.
+    Partial,
+    /// It does not.
+    No,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            State::Yes => "yes",
+            State::Partial => "partial",
+            State::No => "no",
+        })
+    }
+}
+
+/// One thing a machine can or cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its name, such as `user namespaces`.
+    pub name: String,
+    /// Whether it is there.
+    pub state: State,
+    /// What was seen, in one line.
+    pub detail: String,
+    /// What to do to get it; `None` when there is nothing to do.
+    pub remedy: Option<String>,
+}
+
+/// What a probe saw: state and detail.
+type Seen = (State, String);
+
+/// One probe: its name, what it is good for is in the documentation, how it is tried, and what
+/// to do when it fails.
+struct Probe {
+    name: &'static str,
+    run: fn() -> Result<Seen, String>,
+    remedy: &'static str,
+}
+
+const DOCKER: &str = "in a container start it with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined`";
+
+const PROBES: [Probe; 11] = [
+    Probe { name: "private world", run: private_world, remedy: "the lines below say which part is missing; scenarios written with {root} run in a bare world without it" },
+    Probe { name: "bare world", run: bare_world, remedy: "make a writable directory and name it in TMPDIR" },
+    Probe { name: "user namespaces", run: user_namespaces, remedy: USERNS_REMEDY },
+    Probe { name: "network namespaces and veth", run: network_namespaces, remedy: "load the kernel module: `modprobe veth`" },
+    Probe { name: "PID namespaces", run: pid_namespaces, remedy: "a container that masks parts of /proc forbids a fresh one: start it with `--security-opt systempaths=unconfined`" },
+    Probe { name: "overlay file system", run: overlay, remedy: "load the kernel module: `modprobe overlay`; in a user namespace Linux 5.11 or newer is needed" },
+    Probe { name: "ptrace and seccomp", run: tracing, remedy: "`sysctl -w kernel.yama.ptrace_scope=1`; in a container start it with `--cap-add SYS_PTRACE`" },
+    Probe { name: "memory cgroup", run: memory_cgroup, remedy: "run as root, or delegate a cgroup: `systemd-run --user --scope -p Delegate=yes roulette …`" },
+    Probe { name: "time namespaces", run: time_namespaces, remedy: "needs Linux 5.6 with CONFIG_TIME_NS" },
+    Probe { name: "container engine", run: container_engine, remedy: "start Docker or Podman's API service, or name it in DOCKER_HOST; only the container source of Pebble needs it" },
+    Probe { name: "memory", run: memory, remedy: "run fewer experiments at once: `--jobs 1`" },
+];
+
+/// Tries everything.
+pub fn capabilities() -> Vec<Capability> {
+    PROBES.iter().map(capability).collect()
+}
+
+fn capability(probe: &Probe) -> Capability {
+    let (state, detail) = throw_away(probe.name).unwrap_or_else(|error| (State::No, error));
+    let needed = (state != State::Yes).then_some(probe.remedy);
+    let contained = state == State::No && in_container() && probe.remedy == USERNS_REMEDY;
+    let remedy = if contained { Some(DOCKER) } else { needed };
+    Capability {
+        name: probe.name.to_string(),
+        state,
+        detail,
+        remedy: remedy.map(str::to_string),
+    }
+}
+
+/// Runs one probe in a process of its own.
+fn throw_away(name: &str) -> Result<Seen, String> {
+    let output = Command::new("/proc/self/exe")
+        .args([PROBE, name])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("the probe did not start: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().last().unwrap_or_default();
+        format!("the probe died ({}): {said}", output.status)
+    })
+}
+
+/// `roulette __probe NAME`: tries one capability in this process and prints what it saw.
+pub fn probe_main(name: &str) -> ExitCode {
+    let Some(probe) = PROBES.iter().find(|probe| probe.name == name) else {
+        eprintln!("`{PROBE}` is for the harness itself; there is no probe `{name}`");
+        return ExitCode::from(2);
+    };
+    let seen = (probe.run)().unwrap_or_else(|problem| (State::No, problem));
+    match serde_json::to_string(&seen) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Which kind of world the scenario gets here. `wanted`: what the user asked for.
+///
+/// # Errors
+/// This machine cannot, or the scenario cannot; with what to do.
+pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKind, WorldError> {
+    if wanted != Some(WorldKind::Bare) {
+        match throw_away("private world") {
+            Ok((State::Yes | State::Partial, _)) => return Ok(WorldKind::Private),
+            Ok((State::No, why)) | Err(why) => {
+                let absolute = bare::requires(scenario).err();
+                if wanted.is_none() && absolute.is_none() {
+                    return Ok(WorldKind::Bare);
+                }
+                let besides = absolute.map_or(String::new(), |paths| {
+                    format!("; a bare world is out of the question, it has {}", paths.join(", "))
+                });
+                return Err(WorldError {
+                    tried: format!("failed to make a private world for `{}`", scenario.name),
+                    source: io::Error::other(format!("{why}{besides}")),
+                    remedy: Some("`roulette check` says what is missing and how to get it".to_string()),
+                });
+            }
+        }
+    }
+    match bare::requires(scenario) {
+        Ok(()) => Ok(WorldKind::Bare),
+        Err(paths) => Err(WorldError {
+            tried: format!("failed to make a bare world for `{}`", scenario.name),
+            source: io::Error::other(format!("the scenario has {}", paths.join(", "))),
+            remedy: Some("write its paths with {root}, or enable private worlds (see `roulette check`)".to_string()),
+        }),
+    }
+}
+
+fn in_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|path| Path::new(path).exists())
+}
+
+fn private_world() -> Result<Seen, String> {
+    private::isolate().map_err(|error| error.to_string())?;
+    let told = |error: WorldError| error.to_string();
+    let scratch = scenery::scratch(&[]).map_err(told)?;
+    network::build().map_err(|error| format!("failed to join two network hosts: {error}"))?;
+    let scenario = Scenario::probe();
+    let scenery = scenery::Scenery::build(&scratch, &scenario, &[]).map_err(told)?;
+    let mounts = scenery.layers().list().len();
+    if scenery::in_user_namespace() {
+        let detail = format!(
+            "in a user namespace: one user only, renames between top-level directories are EXDEV ({mounts} mounts)"
+        );
+        return Ok((State::Partial, detail));
+    }
+    Ok((State::Yes, "as root".to_string()))
+}
+
+fn bare_world() -> Result<Seen, String> {
+    let folder = tempfile::tempdir().map_err(|error| {
+        format!("no temporary folder in {}: {error}", env::temp_dir().display())
+    })?;
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|errno| format!("no subreaper: {errno}"))?;
+    std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no loopback: {error}"))?;
+    Ok((State::Yes, format!("in {}", folder.path().parent().unwrap_or(Path::new("/")).display())))
+}
+
+fn user_namespaces() -> Result<Seen, String> {
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| errno.to_string())?;
+    let uid = nix::unistd::geteuid();
+    let _ = uid;
+    Ok((State::Yes, "made one".to_string()))
+}
+
+fn network_namespaces() -> Result<Seen, String> {
+    isolate::enter().map_err(|error| error.to_string())?;
+    network::build().map_err(|error| error.to_string())?;
+    Ok((State::Yes, "joined two hosts".to_string()))
+}
+
+fn pid_namespaces() -> Result<Seen, String> {
+    private::isolate().map_err(|error| error.to_string())?;
+    Ok((State::Yes, format!("was process {}, with a /proc of its own", std::process::id())))
+}
+
+fn overlay() -> Result<Seen, String> {
+    private::isolate().map_err(|error| error.to_string())?;
+    let scratch = scenery::scratch(&[]).map_err(|error| error.to_string())?;
+    let userns = scenery::in_user_namespace();
+    let layers = super::layers::Layers::plan(
+        &scratch.join("base"),
+        &scratch.join("probe"),
+        userns,
+        &[],
+    )
+    .map_err(|error| error.to_string())?;
+    Ok(if layers.is_one_overlay() {
+        (State::Yes, "one over the whole root".to_string())
+    } else {
+        (State::Yes, "one a top-level directory".to_string())
+    })
+}
+
+fn tracing() -> Result<Seen, String> {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    Ok((State::Yes, format!("yama ptrace_scope {scope}")))
+}
+
+fn memory_cgroup() -> Result<Seen, String> {
+    let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+    let mut tried = Vec::new();
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let path = path.trim_start_matches('/');
+        let (version, mounted, file) = match controllers {
+            "" => ("v2", "/sys/fs/cgroup", "memory.max"),
+            list if list.split(',').any(|name| name == "memory") => {
+                ("v1", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let folder: PathBuf =
+            Path::new(mounted).join(path).join(format!("roulette-probe-{}", std::process::id()));
+        match fs::create_dir(&folder) {
+            Ok(()) => {
+                let limit = folder.join(file).exists();
+                fs::remove_dir(&folder).map_err(|error| error.to_string())?;
+                if limit {
+                    return Ok((State::Yes, format!("cgroup {version}, {file}")));
+                }
+                tried.push(format!("cgroup {version} has no {file} here"));
+            }
+            Err(error) => tried.push(format!("cgroup {version}: {}: {error}", folder.display())),
+        }
+    }
+    if tried.is_empty() {
+        tried.push("no memory cgroup is mounted".to_string());
+    }
+    Err(tried.join("; "))
+}
+
+fn time_namespaces() -> Result<Seen, String> {
+    isolate::enter().map_err(|error| error.to_string())?;
+    // CLONE_NEWTIME of sched.h, which nix does not name.
+    unshare(CloneFlags::from_bits_retain(0x80)).map_err(|errno| errno.to_string())?;
+    Ok((State::Yes, "made one".to_string()))
+}
+
+fn container_engine() -> Result<Seen, String> {
+    let mut sockets = vec![PathBuf::from("/var/run/docker.sock"), "/run/podman/podman.sock".into()];
+    if let Ok(host) = env::var("DOCKER_HOST") {
+        match host.strip_prefix("unix://") {
+            Some(path) => sockets.insert(0, path.into()),
+            None => return Ok((State::Partial, format!("DOCKER_HOST is {host}; not tried"))),
+        }
+    }
+    if let Some(folder) = env::var_os("XDG_RUNTIME_DIR") {
+        sockets.push(Path::new(&folder).join("podman/podman.sock"));
+        sockets.push(Path::new(&folder).join("docker.sock"));
+    }
+    sockets
+        .iter()
+        .find(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
+        .map(|socket| (State::Yes, format!("{} answers", socket.display())))
+        .ok_or_else(|| "no engine answers".to_string())
+}
+
+/// A world needs about this much: Pebble, its DNS server, the subject, a few trees on tmpfs.
+const WORLD_MIB: u64 = 150;
+
+fn memory() -> Result<Seen, String> {
+    let text = fs::read_to_string("/proc/meminfo").map_err(|error| error.to_string())?;
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .ok_or("the kernel does not say")?
+        / 1024;
+    let detail = format!("{available} MiB free, enough for {} worlds", available / WORLD_MIB);
+    Ok((if available < 2 * WORLD_MIB { State::Partial } else { State::Yes }, detail))
+}
