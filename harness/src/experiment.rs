@@ -87,7 +87,7 @@ impl<'w> Workbench<'w> {
         let server_spec = server_spec(&scenario, &placeholders);
         let mut stage = world.stage(None)?;
         let mut runner =
-            Runner::new(&scenario, ca.clone(), stage.as_mut(), server_spec.clone(), &control, proc.clone(), root.clone())?;
+            Runner::new(&scenario, ca.clone(), stage.as_mut(), ServerSpec { allow_missing: true, ..server_spec.clone() }, &control, proc.clone(), root.clone())?;
         runner.start_server()?;
         for command in &scenario.subject.prepare {
             setup_step(&mut runner, command, "prepare")?;
@@ -441,5 +441,7 @@ fn server_spec(scenario: &Scenario, placeholders: &Placeholders) -> ServerSpec {
         certificate: first.map(|a| a.certificate.clone()).unwrap_or_default(),
         key: first.map(|a| a.key.clone()).unwrap_or_default(),
         pid_file: scenario.server.pid_file.clone(),
+        unit_file: None,
+        allow_missing: false,
     }
 }

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::{
+    fcntl::OFlag,
+    sys::memfd::{MFdFlags, memfd_create},
+};
 use process_roulette_tracer::{self as tracer, Status, Stop, Stopped, Tracer};
 
 use crate::{
@@ -29,7 +32,7 @@ use crate::{
     role::Roles,
     scenario::Scenario,
     state,
-    target::{Server, ServerSpec, served},
+    target::{Server, ServerSpec, served, this_program},
     world::{Stage, WorldError, control},
 };
 
@@ -243,11 +246,20 @@ impl<'a> Runner<'a> {
         Ok(Runner { tracer, decoder, scenario, ca, stage, server: None, server_spec, control, processes: Table::default(), runs: 0, gate, arrivals })
     }
 
-    /// Starts the world's server, as at boot. A server that does not start is not an error: it
-    /// shows in what is served.
+    /// Starts the world's server, as at boot.
     pub fn start_server(&mut self) -> Result<(), WorldError> {
         self.server = None;
-        let server = Server::start(self.stage, &self.server_spec)?;
+        let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", errno.into()));
+        let (stdin, requests) = pipe()?;
+        let (answers, stdout) = pipe()?;
+        let mut command = self.stage.command(&self.server_spec.argv());
+        command.program = Some(this_program());
+        command.stdin = Some(stdin);
+        command.stdout = Some(stdout);
+        let pid = tracer::spawn_untraced(&command)
+            .map_err(|error| failed("start the world's server", std::io::Error::other(error)))?;
+        drop(command);
+        let server = Server::attach(pid, requests, answers)?;
         self.decoder.server = self.decoder.proc.inner_pid(server.pid());
         self.server = Some(server);
         Ok(())
@@ -759,6 +771,10 @@ impl Drop for Runner<'_> {
         self.ca.set_gate(None);
         self.control.wake(None);
     }
+}
+
+fn failed(tried: &str, source: std::io::Error) -> WorldError {
+    WorldError { tried: format!("failed to {tried}"), source, remedy: None }
 }
 
 /// Sends a signal; a process that is already gone is fine.

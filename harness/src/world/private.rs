@@ -103,8 +103,8 @@ impl World for PrivateWorld {
         &self.placeholders
     }
 
-    fn ca(&self) -> &Ca {
-        &self.ca
+    fn ca(&self) -> Arc<Ca> {
+        self.ca.clone()
     }
 
     fn stage(&mut self, from: Option<&Snapshot>) -> Result<Box<dyn Stage + '_>, WorldError> {

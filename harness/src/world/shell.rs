@@ -32,7 +32,7 @@ fn run(args: &[String]) -> Result<u8, Box<dyn std::error::Error>> {
     let scenario = Scenario::load(std::path::Path::new(file))?;
     let programs = pebble::find(None, &mut |text| eprintln!("{text}"))?;
     let start = Instant::now();
-    let mut world = private::PrivateWorld::build(&scenario, &programs)?;
+    let mut world = private::PrivateWorld::build(&scenario, &programs, "")?;
     eprintln!("built in {:?}", start.elapsed());
     let command: Vec<String> = command.iter().map(ToString::to_string).collect();
     let snapshot = {
