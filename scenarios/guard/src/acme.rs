@@ -27,12 +27,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn is_final(what: impl ToString) -> Self {
-        Self { what: what.to_string(), retry: false }
+    fn is_final(what: impl Into<String>) -> Self {
+        Self { what: what.into(), retry: false }
     }
 
-    fn again(what: impl ToString) -> Self {
-        Self { what: what.to_string(), retry: true }
+    fn again(what: impl Into<String>) -> Self {
+        Self { what: what.into(), retry: true }
     }
 }
 
@@ -94,8 +94,13 @@ impl<'a> Progress<'a> {
         if let Some(url) = self.order_url.take() {
             match account.order(url.clone()).await {
                 Ok(order) => return Ok((account, order)),
-                Err(AcmeError::Api(problem)) => {
-                    tracing::warn!(%problem, "the order of the last attempt is gone")
+                Err(AcmeError::Api(problem))
+                    if !retry_problem(
+                        problem.r#type.as_deref(),
+                        problem.status.or(self.https.last().status),
+                    ) =>
+                {
+                    tracing::warn!(%problem, "the order of the last attempt is gone");
                 }
                 Err(error) => {
                     self.order_url = Some(url);
@@ -122,7 +127,8 @@ impl<'a> Progress<'a> {
     }
 
     async fn stored_account(&mut self, fresh: &mut bool) -> Result<Account, Failure> {
-        let stored = StoredAccount::read(&self.request.account_file).map_err(Failure::is_final)?;
+        let stored =
+            StoredAccount::read(&self.request.account_file).map_err(|e| Failure::is_final(e.to_string()))?;
         let Some(stored) = stored.filter(|s| s.directory_url == self.request.acme.directory_url) else {
             *fresh = true;
             return self.new_account().await;
@@ -152,7 +158,7 @@ impl<'a> Progress<'a> {
             credentials,
         }
         .write(&self.request.account_file)
-        .map_err(Failure::is_final)?;
+        .map_err(|e| Failure::is_final(e.to_string()))?;
         tracing::info!(account = account.id(), "new account");
         self.account = Some(account.clone());
         Ok(account)
@@ -178,7 +184,7 @@ impl<'a> Progress<'a> {
         }
         let shown = Shown::start(&self.request.challenge, account.key_thumbprint(), tokens)
             .await
-            .map_err(Failure::is_final)?;
+            .map_err(|e| Failure::is_final(e.to_string()))?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|e| self.explain("fetch an authorization", &e))?;
@@ -238,9 +244,10 @@ impl<'a> Progress<'a> {
     }
 
     fn signing_request(&self) -> Result<Vec<u8>, Failure> {
-        let mut params = CertificateParams::new(self.request.domains.clone()).map_err(Failure::is_final)?;
+        let mut params = CertificateParams::new(self.request.domains.clone())
+            .map_err(|e| Failure::is_final(e.to_string()))?;
         params.distinguished_name = DistinguishedName::new();
-        let csr = params.serialize_request(self.key).map_err(Failure::is_final)?;
+        let csr = params.serialize_request(self.key).map_err(|e| Failure::is_final(e.to_string()))?;
         Ok(csr.der().to_vec())
     }
 
@@ -249,8 +256,10 @@ impl<'a> Progress<'a> {
         let retry = match error {
             AcmeError::Api(problem) => retry_problem(problem.r#type.as_deref(), problem.status.or(status)),
             AcmeError::Unsupported(_) | AcmeError::Crypto | AcmeError::KeyRejected => false,
-            // An answer that is no JSON: a gateway's error page, a cut connection, nobody there.
-            _ => true,
+            // An answer that is no problem document: a gateway's error page, a cut connection, nobody there.
+            _ => {
+                status.is_none_or(|status| !(400..500).contains(&status) || retry_problem(None, Some(status)))
+            }
         };
         let code =
             status.filter(|s| !(200..300).contains(s)).map(|s| format!(" (HTTP {s})")).unwrap_or_default();

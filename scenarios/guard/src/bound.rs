@@ -1,7 +1,7 @@
 //! A child that dies with the guard.
 //!
 //! The reload command runs without the lock (see `lock`), so it must never be left running after a killed guard. The kernel does
-//! that: PR_SET_PDEATHSIG. It has to be set in the child, and doing it between fork and exec would take `unsafe`; so the guard
+//! that: `PR_SET_PDEATHSIG`. It has to be set in the child, and doing it between fork and exec would take `unsafe`; so the guard
 //! starts itself, sets it, and executes the command in its place: the setting survives execve(2) (except into set-user-ID
 //! programs, see `man 2const PR_SET_PDEATHSIG`). Children of the command's own are not covered.
 

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::config::ChallengeConfig;
 use crate::error::Error;
 use crate::files;
-use crate::limits::{LISTENER_HEAD_TIMEOUT, TOKEN_FILE_BYTES_MAX};
+use crate::limits::{LISTENER_ACCEPT_PAUSE, LISTENER_HEAD_TIMEOUT, TOKEN_FILE_BYTES_MAX};
 
 const URL_PREFIX: &str = "/.well-known/acme-challenge/";
 
@@ -145,7 +145,7 @@ fn write_token(webroot: &Path, account: &str, token: &Token) -> Result<PathBuf, 
         result => result,
     }
     .map_err(Error::file("create", &temporary))?;
-    let write = || -> io::Result<()> {
+    let mut write = || -> io::Result<()> {
         let mode = file.metadata()?.permissions().mode();
         if mode & 0o044 != 0o044 {
             // A strict umask: but the web server must be able to read it, and it is no secret.
@@ -154,7 +154,6 @@ fn write_token(webroot: &Path, account: &str, token: &Token) -> Result<PathBuf, 
         file.write_all(token.key_authorization.as_bytes())?;
         std::fs::rename(&temporary, &path)
     };
-    let mut write = write;
     if let Err(error) = write() {
         drop(files::remove_if_there(&temporary));
         return Err(Error::file("write the challenge token", &path)(error));
@@ -181,8 +180,7 @@ async fn listen(address: SocketAddr, tokens: Vec<Token>) -> Result<Shown, Error>
         let mut visitors = JoinSet::new();
         loop {
             let Ok((stream, peer)) = listener.accept().await else {
-                // Out of descriptors or the like: the visitors we have must go first.
-                visitors.join_next().await;
+                tokio::time::sleep(LISTENER_ACCEPT_PAUSE).await;
                 continue;
             };
             tracing::debug!(%peer, "challenge visitor");

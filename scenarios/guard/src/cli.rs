@@ -8,6 +8,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::account;
 use crate::account::StoredAccount;
@@ -90,7 +95,7 @@ Exit codes: 0 all is well, 1 renewal is due, 2 usage, 3 reload is owed")]
   guard obtain --domain example.com --webroot /var/www/html --account /etc/ssl/account.json \\
       --certificate /etc/ssl/new/fullchain.pem --key /etc/ssl/new/privkey.pem
   guard obtain --domain example.com --listen 0.0.0.0:80 --reuse-key old.pem --account a.json --certificate c.pem --key k.pem")]
-    Obtain(ObtainArgs),
+    Obtain(Box<ObtainArgs>),
     /// Whether a certificate should be renewed: exit code 0 due, 1 not due, 2 could not tell
     ///
     /// A missing or broken certificate is due, and so is one that --key or --domain do not belong to.
@@ -239,7 +244,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             .and_then(|config| crate::run::run(&config, !args.no_reload))
             .map(|()| exit::OK),
         Command::Status(args) => status(&args),
-        Command::Obtain(args) => obtain_to_files(args),
+        Command::Obtain(args) => obtain_to_files(*args),
         Command::Due(args) => due(&args).or_else(|error| {
             // Not 1: a disk that does not answer must not look like "not due".
             tracing::error!("{error}");
@@ -272,16 +277,17 @@ fn start_log(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt()
+    // What the libraries have to say is of use only to those who ask for everything.
+    let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    let filter = Targets::new().with_default(others).with_target("guard", level);
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     // Only the first call in a process counts, which matters to nobody but a program that calls `main` twice.
-    match format {
-        LogFormat::Text => drop(log.try_init()),
-        LogFormat::Json => drop(log.json().try_init()),
-    }
+    drop(match format {
+        LogFormat::Text => registry().with(layer.with_target(false).with_filter(filter)).try_init(),
+        LogFormat::Json => registry().with(layer.json().with_filter(filter)).try_init(),
+    });
 }
 
 fn print(text: &str) -> Result<(), Error> {

@@ -27,5 +27,8 @@ pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// keep a connection.
 pub const LISTENER_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pause of the challenge listener when it cannot accept: out of descriptors or memory, which only time mends.
+pub const LISTENER_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often the lock file may be replaced under us before we give up: somebody deletes it in a loop.
 pub const LOCK_REPLACED_MAX: u32 = 10;

@@ -15,9 +15,9 @@ use crate::error::Error;
 use crate::files;
 use crate::limits::LOCK_REPLACED_MAX;
 
-/// Held until dropped.
+/// Taken.
 pub struct Lock {
-    _flock: Flock<std::fs::File>,
+    flock: Flock<std::fs::File>,
 }
 
 impl Lock {
@@ -34,10 +34,10 @@ impl Lock {
             let ours = flock.metadata().map_err(Error::file("stat", path))?;
             match path.metadata() {
                 Ok(now) if (now.dev(), now.ino()) == (ours.dev(), ours.ino()) => {
-                    return Ok(Self { _flock: flock });
+                    return Ok(Self { flock });
                 }
                 _ => {
-                    tracing::warn!(path = %path.display(), "the lock file was replaced while it was being locked")
+                    tracing::warn!(path = %path.display(), "the lock file was replaced while it was being locked");
                 }
             }
         }
@@ -45,6 +45,11 @@ impl Lock {
             what: "is removed again and again while it is being locked; find out who does it",
             path: path.to_owned(),
         })
+    }
+
+    /// Keep it until the process ends, however it ends: there is nothing left to do that could be done too early or forgotten.
+    pub fn keep_until_exit(self) {
+        std::mem::forget(self.flock);
     }
 }
 

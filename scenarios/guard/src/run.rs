@@ -13,7 +13,7 @@ use crate::store::Store;
 pub fn run(config: &Config, reload: bool) -> Result<(), Error> {
     let store = Store::new(&config.directory);
     store.ensure()?;
-    let _lock = Lock::take(&config.lock_path())?;
+    Lock::take(&config.lock_path())?.keep_until_exit();
     sweep(config, &store)?;
 
     let found = store.pair()?;
@@ -30,7 +30,11 @@ pub fn run(config: &Config, reload: bool) -> Result<(), Error> {
             tracing::info!(domains = config.domains.join(","), "renewing: {why}");
             match obtain::obtain(&Request::from_config(config)) {
                 Ok(issued) => {
-                    store.install(&issued.key_pem, &issued.chain_pem)?;
+                    if let Err(error) = store.install(&issued.key_pem, &issued.chain_pem) {
+                        // The usual reason is a full disk, and half a generation would only fill it more.
+                        drop(store.sweep());
+                        return Err(error);
+                    }
                     pair = store.pair()?.ok();
                     installed = true;
                 }
