@@ -1,0 +1,52 @@
+//! What is known of each traced task.
+
+use std::{cell::RefCell, collections::HashMap, time::Duration};
+
+use nix::unistd::Pid;
+
+use crate::event::Syscall;
+
+/// A traced task (thread).
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// Its process.
+    pub(crate) tgid: Pid,
+    /// How often it has stopped: tells a [`crate::Stopped`] that is out of date, since an
+    /// `execve` gives the leader's id to another thread.
+    pub(crate) stops: u64,
+    /// The call whose end is awaited.
+    pub(crate) returning: Option<Syscall>,
+    /// The last call it was stopped at.
+    pub(crate) last: Option<Syscall>,
+    /// A call that did not run and will be made again.
+    pub(crate) postponed: Option<Syscall>,
+}
+
+impl Task {
+    pub(crate) fn new(tgid: Pid) -> Task {
+        Task { tgid, stops: 0, returning: None, last: None, postponed: None }
+    }
+}
+
+/// A task that was seen before its maker's notice of it.
+#[derive(Debug)]
+pub(crate) enum Early {
+    /// It is in its first stop, with this signal, and held there.
+    Stopped(i32),
+    /// It is gone already.
+    Ended(i32, Duration),
+}
+
+/// Shared between the tracer and what it hands out. One thread's only.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    pub(crate) tasks: RefCell<HashMap<Pid, Task>>,
+    pub(crate) early: RefCell<HashMap<Pid, Early>>,
+}
+
+impl Tasks {
+    /// How many tasks of a process are known.
+    pub(crate) fn of_process(&self, tgid: Pid) -> usize {
+        self.tasks.borrow().values().filter(|task| task.tgid == tgid).count()
+    }
+}

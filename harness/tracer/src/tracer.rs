@@ -1,0 +1,410 @@
+//! The event loop.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeSet, VecDeque},
+    io,
+    marker::PhantomData,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::Pid;
+
+use crate::{
+    Call, Command, Ended, Error, Event, SpawnError, Status, Stop, Stopped, Syscall, Waker,
+    alarm::{Alarm, Outcome},
+    filter,
+    signal::is_gone,
+    spawn,
+    sys::{self, Info, Waited},
+    task::{Early, Task, Tasks},
+};
+
+/// What to stop at beyond the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Also at `connect`, `sendmsg`, `sendmmsg`, and a `sendto` with an address.
+    pub connect: bool,
+}
+
+thread_local! {
+    static TAKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs commands and stops them at their effects. Everything happens on the thread that made
+/// it. Dropped, it kills what is left; and if the whole harness is killed, the kernel does
+/// (`PTRACE_O_EXITKILL`).
+#[derive(Debug)]
+pub struct Tracer {
+    tasks: Rc<Tasks>,
+    alarm: Alarm,
+    program: Vec<libc::sock_filter>,
+    queue: VecDeque<Event>,
+    /// ptrace belongs to a thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Tracer {
+    /// Makes this thread a tracer. Takes one of the last real-time signals for its own use, and
+    /// blocks it in this thread except while it waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SecondTracer`] if the thread has one.
+    pub fn new(options: Options) -> Result<Tracer, Error> {
+        if TAKEN.get() {
+            return Err(Error::SecondTracer);
+        }
+        let alarm = Alarm::new()?;
+        TAKEN.set(true);
+        Ok(Tracer {
+            tasks: Rc::default(),
+            alarm,
+            program: filter::program(options.connect),
+            queue: VecDeque::new(),
+            not_send: PhantomData,
+        })
+    }
+
+    /// What wakes [`Tracer::wait`] from another thread.
+    pub fn waker(&self) -> Waker {
+        self.alarm.waker()
+    }
+
+    /// Starts a command under this tracer. When this returns, the program is loaded and has not
+    /// run an instruction: the first event is its [`Stop::Executed`]. Until that is resumed it
+    /// can be put into a cgroup and the like.
+    ///
+    /// # Errors
+    ///
+    /// The step that failed; nothing is left of the attempt.
+    pub fn spawn(&mut self, command: &Command) -> Result<Pid, SpawnError> {
+        let pid = spawn::spawn_traced(command, &self.program)?;
+        let mut task = Task::new(pid);
+        task.stops = 1;
+        self.tasks.tasks.borrow_mut().insert(pid, task);
+        let stopped = Stopped::new(Rc::clone(&self.tasks), pid, Stop::Executed { former: pid });
+        self.queue.push_back(Event::Stopped(stopped));
+        Ok(pid)
+    }
+
+    /// Waits for the next event. Children of this thread that are no tracees are left alone.
+    ///
+    /// After the deadline it is always [`Event::TimedOut`], even if there is more to report.
+    ///
+    /// # Errors
+    ///
+    /// Only if the kernel behaves unexpectedly.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Ok(event);
+            }
+            match self.alarm.wait(deadline)? {
+                Outcome::Task(waited) => {
+                    if let Some(event) = self.happened(&waited)? {
+                        return Ok(event);
+                    }
+                }
+                Outcome::Woken => return Ok(Event::Woken),
+                Outcome::TimedOut => return Ok(Event::TimedOut),
+                Outcome::Empty => return Ok(Event::Empty),
+            }
+        }
+    }
+
+    /// The processes that are traced and not gone (thread-group ids), in order of their ids.
+    pub fn live(&self) -> Vec<Pid> {
+        let tasks = self.tasks.tasks.borrow();
+        let early = self.tasks.early.borrow();
+        let mut live: BTreeSet<Pid> = tasks.values().map(|task| task.tgid).collect();
+        live.extend(
+            early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_))).map(|(tid, _)| *tid),
+        );
+        live.into_iter().collect()
+    }
+
+    /// Kills every tracee with `SIGKILL`, also those that are being made, and waits until none is
+    /// left. What was held is let go. Events that were not waited for are lost, except the ends,
+    /// which are given back.
+    ///
+    /// # Errors
+    ///
+    /// Only if the kernel behaves unexpectedly.
+    pub fn kill_all(&mut self) -> Result<Vec<Ended>, Error> {
+        for pid in self.live() {
+            kill(pid);
+        }
+        loop {
+            let waited = match sys::wait4(-1, libc::__WCLONE | libc::__WNOTHREAD) {
+                Ok(Some(waited)) => waited,
+                Ok(None) => continue,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => continue,
+                    Some(libc::ECHILD) => break,
+                    _ => return Err(Error::system("waiting for a tracee to die", error)),
+                },
+            };
+            if libc::WIFSTOPPED(waited.status) {
+                // One that was being made, or one that stopped before the signal came. The
+                // kill also ends the stop.
+                kill(waited.tid);
+            } else if let Some(event) = self.ended(&waited) {
+                self.queue.push_back(event);
+            }
+        }
+        // Also what was waiting there before. A held stop that is let go now does nothing.
+        let ends = self.queue.drain(..).filter_map(|event| end(&event)).collect();
+        self.tasks.tasks.borrow_mut().clear();
+        self.tasks.early.borrow_mut().clear();
+        Ok(ends)
+    }
+
+    /// Makes an event of what `wait4` said. `None`: it was dealt with here.
+    fn happened(&mut self, waited: &Waited) -> Result<Option<Event>, Error> {
+        if !libc::WIFSTOPPED(waited.status) {
+            return Ok(self.ended(waited));
+        }
+        let (tid, signal, event) = (waited.tid, libc::WSTOPSIG(waited.status), waited.status >> 16);
+        match self.stopped(tid, signal, event) {
+            Ok(event) => Ok(event),
+            // Killed while it was stopped: its end comes next.
+            Err((_, source)) if is_gone(&source) => Ok(None),
+            Err((request, source)) => Err(Error::Ptrace { request, tid, source }),
+        }
+    }
+
+    fn stopped(&mut self, tid: Pid, signal: i32, event: i32) -> Result<Option<Event>, Failure> {
+        if event == libc::PTRACE_EVENT_EXEC {
+            return self.executed(tid).map(Some);
+        }
+        {
+            let mut tasks = self.tasks.tasks.borrow_mut();
+            let Some(task) = tasks.get_mut(&tid) else {
+                // The child is faster than its maker: hold it until it is known whose it is.
+                self.tasks.early.borrow_mut().insert(tid, Early::Stopped(signal));
+                return Ok(None);
+            };
+            task.stops += 1;
+        }
+        match event {
+            libc::PTRACE_EVENT_SECCOMP => self.about_to_call(tid),
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                self.forked(tid, event == libc::PTRACE_EVENT_CLONE)
+            }
+            sys::EVENT_STOP => {
+                self.note_interruption(tid)?;
+                let request = first_stop_request(signal);
+                sys::go(request, tid, 0).map_err(|source| ("LISTEN", source))?;
+                Ok(None)
+            }
+            0 if signal == libc::SIGTRAP | 0x80 => self.returned(tid),
+            0 => {
+                self.note_interruption(tid)?;
+                if matches!(signal, libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH) {
+                    proceed(tid, signal)?;
+                    return Ok(None);
+                }
+                Ok(Some(self.surface(tid, Stop::Signal { signal })))
+            }
+            _ => {
+                proceed(tid, 0)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn surface(&self, tid: Pid, stop: Stop) -> Event {
+        Event::Stopped(Stopped::new(Rc::clone(&self.tasks), tid, stop))
+    }
+
+    fn about_to_call(&mut self, tid: Pid) -> Result<Option<Event>, Failure> {
+        let info = sys::syscall_info(tid).map_err(|source| ("GET_SYSCALL_INFO", source))?;
+        let Info::Seccomp { number, args, data, at } = info else {
+            proceed(tid, 0)?;
+            return Ok(None);
+        };
+        let Some(call) = filter::decode(data) else {
+            // A filter of the program's own.
+            proceed(tid, 0)?;
+            return Ok(None);
+        };
+        let mut syscall = Syscall { call, number, args, again: false, at };
+        let tgid = {
+            let mut tasks = self.tasks.tasks.borrow_mut();
+            let task = tasks.get_mut(&tid).expect("looked up by the caller");
+            if let Some(postponed) = task.postponed {
+                syscall.again = is_same(&postponed, &syscall);
+                // Calls of a signal handler come deeper in the stack; from anywhere else, the
+                // program has left the postponed one for good.
+                if syscall.again || at.stack >= postponed.at.stack {
+                    task.postponed = None;
+                }
+            }
+            task.returning = None;
+            task.last = Some(syscall);
+            task.tgid
+        };
+        // A thread that ends while others go on is no effect.
+        if call == Call::Exit && self.tasks.of_process(tgid) > 1 {
+            proceed(tid, 0)?;
+            return Ok(None);
+        }
+        Ok(Some(self.surface(tid, Stop::Syscall(syscall))))
+    }
+
+    fn returned(&mut self, tid: Pid) -> Result<Option<Event>, Failure> {
+        let info = sys::syscall_info(tid).map_err(|source| ("GET_SYSCALL_INFO", source))?;
+        let returning = {
+            let mut tasks = self.tasks.tasks.borrow_mut();
+            let task = tasks.get_mut(&tid).expect("looked up by the caller");
+            let returning = task.returning.take();
+            if let (Info::Exit { result }, Some(syscall)) = (&info, returning)
+                && sys::is_restart(*result)
+            {
+                task.postponed = Some(syscall);
+            }
+            returning
+        };
+        let (Info::Exit { result }, Some(syscall)) = (info, returning) else {
+            proceed(tid, 0)?;
+            return Ok(None);
+        };
+        Ok(Some(self.surface(tid, Stop::Returned { syscall, result })))
+    }
+
+    /// A signal may have interrupted the call that was let run: when the kernel makes it run
+    /// again it is not another one.
+    fn note_interruption(&mut self, tid: Pid) -> Result<(), Failure> {
+        let mut tasks = self.tasks.tasks.borrow_mut();
+        let Some(task) = tasks.get_mut(&tid) else { return Ok(()) };
+        if task.postponed.is_none()
+            && let Some(last) = task.last
+            && sys::is_interrupted(tid, last.at).map_err(|source| ("PEEKUSER", source))?
+        {
+            task.postponed = Some(last);
+        }
+        Ok(())
+    }
+
+    fn executed(&mut self, tid: Pid) -> Result<Event, Failure> {
+        let former = sys::event_message(tid).map_err(|source| ("GETEVENTMSG", source))?;
+        {
+            let mut tasks = self.tasks.tasks.borrow_mut();
+            let stops = tasks.get(&tid).map_or(0, |task| task.stops);
+            if former != tid {
+                tasks.remove(&former);
+            }
+            let mut task = Task::new(tid);
+            // Never the number of a stop of the task whose id this was.
+            task.stops = stops + 1;
+            tasks.insert(tid, task);
+        }
+        let event = self.surface(tid, Stop::Executed { former });
+        // The threads that were killed for it may have been making children.
+        if former != tid || !self.tasks.early.borrow().is_empty() {
+            self.adopt(tid);
+        }
+        Ok(event)
+    }
+
+    fn forked(&mut self, tid: Pid, maybe_thread: bool) -> Result<Option<Event>, Failure> {
+        let child = sys::event_message(tid).map_err(|source| ("GETEVENTMSG", source))?;
+        let parent = self.tasks.tasks.borrow().get(&tid).map_or(tid, |task| task.tgid);
+        let event = self.born(parent, child, maybe_thread);
+        match proceed(tid, 0) {
+            Err((_, source)) if is_gone(&source) => {}
+            other => other?,
+        }
+        Ok(Some(event))
+    }
+
+    /// Enters a new task, and lets it go if it is waiting for that.
+    fn born(&mut self, parent: Pid, child: Pid, maybe_thread: bool) -> Event {
+        // A process can be made like a thread, with a signal other than SIGCHLD.
+        let thread = maybe_thread && sys::tgkill(parent, child, 0).is_ok();
+        let tgid = if thread { parent } else { child };
+        self.tasks.tasks.borrow_mut().entry(child).or_insert_with(|| Task::new(tgid));
+        let early = self.tasks.early.borrow_mut().remove(&child);
+        match early {
+            // If it is gone, its end is reported.
+            Some(Early::Stopped(signal)) => drop(sys::go(first_stop_request(signal), child, 0)),
+            Some(Early::Ended(status, cpu)) => {
+                if let Some(event) = self.ended(&Waited { tid: child, status, cpu }) {
+                    self.queue.push_back(event);
+                }
+            }
+            None => {}
+        }
+        Event::Forked { parent, child, thread }
+    }
+
+    /// Children whose maker was killed before it could say so would be held for ever. They get
+    /// the process that has just lost a task as their parent.
+    fn adopt(&mut self, parent: Pid) {
+        let children: Vec<Pid> = self.tasks.early.borrow().keys().copied().collect();
+        for child in children {
+            let event = self.born(parent, child, true);
+            self.queue.push_front(event);
+        }
+    }
+
+    fn ended(&mut self, waited: &Waited) -> Option<Event> {
+        let tid = waited.tid;
+        let Some(task) = self.tasks.tasks.borrow_mut().remove(&tid) else {
+            self.tasks.early.borrow_mut().insert(tid, Early::Ended(waited.status, waited.cpu));
+            return None;
+        };
+        let status = if libc::WIFEXITED(waited.status) {
+            Status::Exited(libc::WEXITSTATUS(waited.status))
+        } else {
+            Status::Signalled { signal: libc::WTERMSIG(waited.status), core: libc::WCOREDUMP(waited.status) }
+        };
+        if matches!(status, Status::Signalled { .. }) && !self.tasks.early.borrow().is_empty() {
+            self.adopt(task.tgid);
+        }
+        let leader = task.tgid == tid;
+        let cpu = if leader { waited.cpu } else { Duration::ZERO };
+        Some(Event::Ended(Ended { pid: task.tgid, tid, leader, status, cpu }))
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.kill_all();
+        TAKEN.set(false);
+    }
+}
+
+type Failure = (&'static str, io::Error);
+
+fn proceed(tid: Pid, signal: i32) -> Result<(), Failure> {
+    sys::go(libc::PTRACE_CONT as i32, tid, signal).map_err(|source| ("CONT", source))
+}
+
+/// How a task in a `PTRACE_EVENT_STOP` goes on: in a group-stop it must stay stopped, and yet
+/// notice a `SIGCONT`.
+fn first_stop_request(signal: i32) -> i32 {
+    match signal {
+        libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => sys::LISTEN,
+        _ => libc::PTRACE_CONT as i32,
+    }
+}
+
+fn is_same(one: &Syscall, other: &Syscall) -> bool {
+    one.number == other.number && one.args == other.args && one.at == other.at
+}
+
+fn kill(pid: Pid) {
+    // Gone already is as good. A tracee's id cannot be reused before it is waited for.
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+}
+
+fn end(event: &Event) -> Option<Ended> {
+    match event {
+        Event::Ended(ended) => Some(*ended),
+        _ => None,
+    }
+}
