@@ -1,1 +1,109 @@
-//! .
+//! The census: what one clean run does, effect by effect.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    effect::Class,
+    event::{EffectRecord, ExperimentRecord},
+    point::Point,
+    run::Seen,
+};
+
+/// One effect of the clean run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CensusEffect {
+    /// As reports show it.
+    pub record: EffectRecord,
+    /// The other path of a rename or link.
+    pub from: Option<String>,
+    /// Its kind.
+    pub class: Class,
+    /// The acting process; tells processes apart, means nothing else.
+    pub pid: i32,
+    /// Whether it was the leader's own.
+    pub by_leader: bool,
+    /// Whether it failed and so changed nothing.
+    pub failed: bool,
+    /// Whether the lock was held; `None` where none is declared.
+    pub locked: Option<bool>,
+    /// Whether SIGTERM would have ended the acting process at once.
+    pub default_sigterm: bool,
+}
+
+impl CensusEffect {
+    /// The effect in a few words, for titles: `rename …/privkey.pem`.
+    pub fn title(&self) -> String {
+        let path = &self.record.path;
+        match (&self.from, path.is_empty()) {
+            (_, true) => format!("`{}`", self.record.op),
+            (Some(from), _) if self.record.op == "rename" || self.record.op == "exchange" => {
+                format!("`{} {from} -> {path}`", self.record.op)
+            }
+            _ => format!("`{} {path}`", self.record.op),
+        }
+    }
+}
+
+impl From<Seen> for CensusEffect {
+    fn from(seen: Seen) -> Self {
+        CensusEffect {
+            record: EffectRecord {
+                process: seen.point.process.clone(),
+                op: seen.effect.op.to_owned(),
+                path: seen.effect.path,
+                durable: seen.effect.class.durable(),
+                processes: seen.processes,
+                point: seen.point,
+            },
+            from: seen.effect.from,
+            class: seen.effect.class,
+            pid: seen.pid,
+            by_leader: seen.by_leader,
+            failed: seen.failed,
+            locked: seen.locked,
+            default_sigterm: seen.default_sigterm,
+        }
+    }
+}
+
+/// What the census found; every later experiment is held against it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Census {
+    /// Every effect of the clean run, in order.
+    pub effects: Vec<CensusEffect>,
+    /// Roles of every path that a clean run makes, changes or finds.
+    pub clean_roles: Vec<String>,
+    /// Lineages that the clean run left running.
+    pub left_running: Vec<String>,
+    /// Why coverage is only partial, if it is.
+    pub partial: Option<String>,
+    /// Milliseconds on the wall.
+    pub wall_ms: u64,
+    /// The clean run, judged like an experiment without a fault.
+    pub clean: ExperimentRecord,
+}
+
+impl Census {
+    /// Points that the clean run came to with the lock held.
+    pub fn locked_points(&self) -> HashSet<Point> {
+        self.effects.iter().filter(|e| e.locked == Some(true)).map(|e| e.record.point.clone()).collect()
+    }
+
+    /// Where a run went another way: the first durable effect of the census, in each process's
+    /// own order, that `seen` does not have.
+    pub fn first_difference(&self, seen: &[Seen]) -> Option<String> {
+        let mut theirs: HashMap<&Point, u32> = HashMap::new();
+        for effect in seen {
+            *theirs.entry(&effect.point).or_insert(0) += 1;
+        }
+        let missing = self.effects.iter().find(|e| !theirs.contains_key(&e.record.point))?;
+        let known: HashSet<&Point> = self.effects.iter().map(|e| &e.record.point).collect();
+        let instead = seen.iter().find(|s| !known.contains(&s.point));
+        Some(match instead {
+            Some(seen) => format!("expected {}, came to {}", missing.record.point, seen.point),
+            None => format!("expected {}, which never came", missing.record.point),
+        })
+    }
+}

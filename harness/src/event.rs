@@ -232,7 +232,7 @@ pub enum Event {
     Census {
         /// What it did, in order.
         effects: Vec<EffectRecord>,
-        /// Why coverage is only partial (an io_uring was set up), if it is.
+        /// Why coverage is only partial (an `io_uring` was set up), if it is.
         partial: Option<String>,
         /// Milliseconds the run took.
         wall_ms: u64,
@@ -254,6 +254,12 @@ pub enum Event {
     Note {
         /// One line.
         text: String,
+    },
+    /// The scenario's run could not go on (the baseline failed, a world could not be built), and
+    /// nothing follows.
+    Failed {
+        /// What was tried, what went wrong and what to do.
+        message: String,
     },
     /// The scenario's run is over.
     Ended(Box<Summary>),

@@ -28,14 +28,21 @@ pub const AGED_DAYS_LEFT: i64 = 10;
 /// Bytes of a run's output that are kept: enough for the end of a Python traceback.
 pub const OUTPUT_KEPT: usize = 64 * 1024;
 
-/// New orders per incident when the scenario names no other bound: the killed run's and its
-/// recovery's.
-pub const ORDERS_DEFAULT: u32 = 2;
+/// The same, for processes that a clean run leaves running too: nothing is learned by waiting.
+pub const KNOWN_SURVIVORS: Duration = Duration::from_millis(100);
 
-/// Certificates per incident when the scenario names no other bound: one that the killed run
-/// obtained and lost, and its replacement.
-pub const CERTIFICATES_DEFAULT: u32 = 2;
+/// How long a signal may be under way before the kernel's books are asked whether it is queued.
+/// A running process takes it in microseconds; one in vfork(2) or with it blocked not before it
+/// may.
+pub const SIGNAL_PROOF: Duration = Duration::from_millis(50);
 
+/// How often an experiment whose point was not reached is tried again before it counts as
+/// diverged: a name that came up unluckily random is another one the next time.
+pub const DIVERGED_RETRIES: u32 = 2;
+
+/// Points of helper processes (programs with no durable effect of their own) that are tried for
+/// each lineage: the first occurrences stand for the rest.
+pub const HELPER_OCCURRENCES: u32 = 2;
 /// Days that a renewed certificate has left when the scenario names no other bound: certbot's and
 /// lego's renewal threshold, under which it would be due again at once.
 pub const RENEWED_DAYS_DEFAULT: u32 = 30;
@@ -107,3 +114,56 @@ pub const CONTAINER_START: Duration = Duration::from_secs(120);
 
 /// How long a probe waits for `true` to end under the tracer. It needs milliseconds.
 pub const PROBE: Duration = Duration::from_secs(10);
+/// Lifetime of the aged certificate in days: what public authorities issue today, so that clients
+/// which renew at a fraction of the lifetime are due as well.
+pub const AGED_LIFETIME_DAYS: i64 = 90;
+
+/// Files larger than this are not searched for the old certificate when it is aged. A chain has
+/// 4-8 kB; a log that quotes one stays well under it.
+pub const AGED_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long the built-in server may take from its start until it is ready. It needs milliseconds;
+/// a machine with eight worlds on two cores needs more.
+pub const SERVER_START: Duration = Duration::from_secs(10);
+
+/// How long the built-in server gives one client for its whole exchange, so that silent clients
+/// do not pile up.
+pub const SERVER_CLIENT: Duration = Duration::from_secs(10);
+/// New orders per incident when the scenario names no other bound: the killed run's and its
+/// recovery's.
+pub const ORDERS_DEFAULT: u32 = 2;
+
+/// Certificates per incident when the scenario names no other bound: one that the killed run
+/// obtained and lost, and its replacement.
+pub const CERTIFICATES_DEFAULT: u32 = 2;
+
+/// Stored runs that are kept; older ones are deleted when a new one begins. Enough to find last
+/// week's findings again, and some hundred megabytes at worst.
+pub const RUNS_KEPT: usize = 50;
+
+/// A stored run whose log was written to within this time may still be going on, and is never
+/// deleted.
+pub const RUN_IDLE: Duration = Duration::from_secs(3600);
+
+/// Without a terminal, a line of progress is printed at least this often.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lines of a recovery run's output that a report shows of each finding; the stored run has all
+/// that was kept.
+pub const REPORT_OUTPUT_LINES: usize = 8;
+
+/// Violated experiments of which a report keeps the files and output. Findings need one each, and
+/// the harness stays within its memory however many experiments are violated.
+pub const REPORT_DETAILED: usize = 1000;
+
+/// How often the progress bar moves while nothing happens: slow enough to cost nothing, fast
+/// enough to show that the program lives.
+pub const PROGRESS_TICK: Duration = Duration::from_millis(200);
+
+/// Worlds at work at once for each core: clients sleep while they poll the CA, so more than one
+/// is needed to keep a core busy.
+pub const JOBS_PER_CORE: u32 = 3;
+
+/// Workers that may go away in the middle of an experiment before the run is given up: one can be
+/// the victim of a machine short of memory, several are our bug.
+pub const WORKERS_LOST: u32 = 3;

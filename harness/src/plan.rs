@@ -1,1 +1,258 @@
-//! .
+//! From the census to the experiments: points times faults, without those that are proven to be
+//! the same instant and the same world.
+
+use std::collections::{HashMap, HashSet};
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    census::{Census, CensusEffect},
+    effect::Class,
+    event::{FaultRecord, Skipped},
+    limits,
+    point::Point,
+    scenario::{Faults, Kill, KillSignal, Scope},
+};
+
+/// One experiment to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Derived from the faults: the same for the same faults at the same points.
+    pub id: String,
+    /// What is done, in order.
+    pub faults: Vec<FaultRecord>,
+}
+
+impl Planned {
+    /// An experiment with these faults.
+    pub fn new(faults: Vec<FaultRecord>) -> Planned {
+        let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let hash = digest(&SHA256, text.join("\n").as_bytes());
+        let id = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Planned { id, faults }
+    }
+}
+
+/// Every experiment of a sweep.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order in which they are tried: spread over the whole run first, so that a finding
+    /// comes early.
+    pub experiments: Vec<Planned>,
+    /// Every point of the census.
+    pub points: Vec<Point>,
+    /// Experiments that are the same as a planned one.
+    pub same: u64,
+    /// What is not tried, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The sweep of `census` with these faults.
+pub fn sweep(census: &Census, faults: &Faults) -> Plan {
+    let mut plan = Plan::default();
+    let places = points(census, &mut plan.skipped);
+    plan.points = places.iter().map(|effect| effect.record.point.clone()).collect();
+    let mut experiments = Vec::new();
+    if let Some(kill) = &faults.kill {
+        for (rank, effect) in spread(&places) {
+            let (planned, same) = kills(effect, kill);
+            plan.same += same;
+            experiments.extend(planned.into_iter().map(|(weight, p)| ((weight, rank), p)));
+        }
+    }
+    experiments.sort_by_key(|(order, _)| *order);
+    plan.experiments = experiments.into_iter().map(|(_, planned)| planned).collect();
+    plan
+}
+
+/// The effects before which there is a point, in order.
+fn points<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusEffect> {
+    let acting: HashSet<i32> = census
+        .effects
+        .iter()
+        .filter(|e| e.class.durable() && e.class != Class::Log && !e.failed)
+        .map(|e| e.pid)
+        .collect();
+    let mut helpers: HashMap<(String, &str), u32> = HashMap::new();
+    let mut left_out = 0;
+    let places = census
+        .effects
+        .iter()
+        .filter(|effect| match effect.class {
+            Class::Change | Class::Lock | Class::Request | Class::Signal => !effect.failed,
+            // A log's length decides nothing; a sync makes no difference to what a kill leaves.
+            Class::Log | Class::Sync => false,
+            // The leader's end is the one instant after its last effect. Its parent is the
+            // scheduler: its start is the first effect's instant.
+            Class::Control if effect.by_leader => effect.record.op == "exit",
+            Class::Control => {
+                if acting.contains(&effect.pid) {
+                    // Killed before its exec is killed before its first effect.
+                    return effect.record.op == "exit";
+                }
+                let lineage = effect.record.process.rsplit_once(" > ").map_or("", |(parents, _)| parents);
+                let key = (format!("{lineage} {}", effect.record.path), effect.record.op.as_str());
+                let count = helpers.entry(key).or_insert(0);
+                *count += 1;
+                let kept = *count <= limits::HELPER_OCCURRENCES;
+                left_out += u64::from(!kept);
+                kept
+            }
+        })
+        .collect();
+    if left_out > 0 {
+        skipped.push(Skipped {
+            what: "points of helper processes".to_owned(),
+            count: left_out,
+            why: format!(
+                "programs that change nothing themselves are killed the first {} times each parent starts them",
+                limits::HELPER_OCCURRENCES
+            ),
+        });
+    }
+    places
+}
+
+/// The kills at one point, each with its weight in the order, and how many more are the same.
+fn kills(effect: &CensusEffect, kill: &Kill) -> (Vec<(u8, Planned)>, u64) {
+    let mut planned = Vec::new();
+    let mut same = 0;
+    for signal in &kill.signals {
+        let mut done: Vec<Scope> = Vec::new();
+        // The widest first: it is the plainest to read where several are the same.
+        for scope in [Scope::Tree, Scope::Group, Scope::Leader, Scope::Process] {
+            if !kill.scopes.contains(&scope) {
+                continue;
+            }
+            let helper = effect.class == Class::Control && !effect.by_leader;
+            let duplicate = if helper {
+                // Nothing has changed since the last point: only its parent can tell.
+                scope != Scope::Process
+            } else {
+                let alone = effect.record.processes == 1;
+                (alone && !done.is_empty())
+                    || (scope == Scope::Process && effect.by_leader && done.contains(&Scope::Leader))
+            };
+            let as_by_kill = scope == Scope::Process
+                && !effect.by_leader
+                && *signal != KillSignal::Sigkill
+                && effect.default_sigterm
+                && *signal == KillSignal::Sigterm
+                && kill.signals.contains(&KillSignal::Sigkill);
+            if duplicate || as_by_kill {
+                same += 1;
+                continue;
+            }
+            done.push(scope);
+            let fault = FaultRecord {
+                fault: signal.name().to_owned(),
+                scope: Some(scope.name().to_owned()),
+                point: effect.record.point.clone(),
+            };
+            let weight = match (signal, scope) {
+                (KillSignal::Sigkill, Scope::Tree) => 0,
+                (KillSignal::Sigterm, Scope::Tree) => 1,
+                (KillSignal::Sigkill, _) => 2,
+                _ => 3,
+            };
+            planned.push((weight, Planned::new(vec![fault])));
+        }
+    }
+    (planned, same)
+}
+
+/// Each item with its rank when the middle is taken first, then the quarters, and so on.
+fn spread<'c, T>(items: &[&'c T]) -> Vec<(u32, &'c T)> {
+    (0u32..).zip(items.iter().copied()).map(|(index, item)| (index.reverse_bits(), item)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::{EffectRecord, ExperimentRecord}, point::Side, verdict::Verdict};
+
+    fn effect(process: &str, op: &str, path: &str, class: Class, pid: i32, processes: u32) -> CensusEffect {
+        CensusEffect {
+            record: EffectRecord {
+                point: Point { side: Side::Before, process: process.into(), op: op.into(), role: path.into(), occurrence: 1 },
+                process: process.into(),
+                op: op.into(),
+                path: path.into(),
+                durable: class.durable(),
+                processes,
+            },
+            from: None,
+            class,
+            pid,
+            by_leader: pid == 1,
+            failed: false,
+            locked: None,
+            default_sigterm: true,
+        }
+    }
+
+    fn census(effects: Vec<CensusEffect>) -> Census {
+        let clean = ExperimentRecord {
+            id: "clean".into(),
+            faults: vec![],
+            verdict: Verdict::Held,
+            violations: vec![],
+            judgements: vec![],
+            inconclusive: None,
+            exits: vec![],
+            aftermath: vec![],
+            recovery_output: String::new(),
+            wall_ms: 0,
+            cpu_ms: 0,
+        };
+        Census { effects, clean_roles: vec![], left_running: vec![], partial: None, wall_ms: 0, clean }
+    }
+
+    fn all_kills() -> Faults {
+        Faults {
+            kill: Some(Kill {
+                signals: vec![KillSignal::Sigkill, KillSignal::Sigterm],
+                scopes: vec![Scope::Process, Scope::Leader, Scope::Tree],
+            }),
+        }
+    }
+
+    #[test]
+    fn scopes_that_are_the_same_processes_are_tried_once() {
+        let census = census(vec![
+            effect("guard", "rename", "/a", Class::Change, 1, 1),
+            effect("guard", "exit", "", Class::Control, 1, 1),
+        ]);
+        let plan = sweep(&census, &all_kills());
+        assert_eq!((plan.points.len(), plan.experiments.len(), plan.same), (2, 4, 8));
+        assert!(plan.experiments.iter().all(|e| e.faults[0].scope.as_deref() == Some("tree")));
+    }
+
+    #[test]
+    fn a_child_is_also_killed_alone_and_its_leader_alone() {
+        let census = census(vec![effect("renew.sh > cp", "write", "/a", Class::Change, 2, 2)]);
+        let plan = sweep(&census, &all_kills());
+        let tried: Vec<String> = plan.experiments.iter().map(|e| e.faults[0].to_string()).collect();
+        assert_eq!(tried.len(), 5, "{tried:?}");
+        assert_eq!(plan.same, 1, "SIGTERM of a child without a handler is SIGKILL of it");
+    }
+
+    #[test]
+    fn failed_effects_logs_and_syncs_have_no_points() {
+        let mut failed = effect("a", "unlink", "/x", Class::Change, 1, 1);
+        failed.failed = true;
+        let census = census(vec![
+            failed,
+            effect("a", "write", "/var/log/a", Class::Log, 1, 1),
+            effect("a", "fsync", "/x", Class::Sync, 1, 1),
+        ]);
+        assert!(sweep(&census, &all_kills()).points.is_empty());
+    }
+
+    #[test]
+    fn the_same_faults_always_have_the_same_id() {
+        let census = census(vec![effect("guard", "rename", "/a", Class::Change, 1, 1)]);
+        assert_eq!(sweep(&census, &all_kills()), sweep(&census, &all_kills()));
+    }
+}

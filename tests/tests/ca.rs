@@ -177,6 +177,10 @@ fn a_client_gets_a_validated_certificate_and_every_step_has_its_name() {
     let host = Host::with_http_port(programs_or_skip!(), port);
     let chain = run(async { obtain(&host.account().await.unwrap(), listener).await });
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2, "leaf and one intermediate");
+    let (_, leaf) = x509_parser::pem::parse_x509_pem(chain.as_bytes()).unwrap();
+    let validity = leaf.parse_x509().unwrap().validity().clone();
+    let seconds = validity.not_after.timestamp() - validity.not_before.timestamp();
+    assert!((90 * 86400 - seconds).abs() <= 1, "valid for {seconds} s, not for 90 days");
     let requests = host.ca.take_requests();
     let steps: Vec<Step> = requests.iter().map(|r| r.step).collect();
     for step in [
@@ -428,6 +432,31 @@ fn of_folder(folder: &Path) -> Vec<u32> {
             (std::fs::read_link(entry.path().join("cwd")).ok()? == folder).then_some(pid)
         })
         .collect()
+}
+
+#[test]
+fn a_pebble_that_went_away_is_said() {
+    let host = Host::start(programs_or_skip!());
+    run(async {
+        let account = host.account().await.unwrap();
+        host.ca.health().unwrap();
+        for pid in of_folder(host.scratch.path()) {
+            let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        let deadline = Clock::now() + Duration::from_secs(10);
+        let message = loop {
+            match host.ca.health() {
+                Err(CaError(message)) => break message,
+                Ok(()) => assert!(Clock::now() < deadline, "its death was not seen"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(message.contains("was killed by signal 9 while the world was in use"), "{message}");
+        assert!(message.contains("ACME directory available at"), "{message}");
+        assert!(order(&account).await.is_err());
+        assert_eq!(statuses(&host.ca.take_requests(), Step::NewOrder), [Some(502)]);
+    });
 }
 
 #[test]

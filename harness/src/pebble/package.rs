@@ -355,6 +355,18 @@ mod tests {
     }
 
     #[test]
+    fn debian_s_archive_has_a_pinned_package_for_machines_whose_sources_have_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let pin = PINS.iter().find(|pin| pin.suite == "bookworm").unwrap();
+        match Apt::new(folder.path(), pin.suite, Some(pin.suite)).and_then(|apt| apt.download(&[pin])) {
+            Ok((_, package)) => assert_eq!(sha256(&package).unwrap(), pin.sha256),
+            Err(why) => eprintln!(
+                "SKIPPED debian_s_archive_has_a_pinned_package_for_machines_whose_sources_have_none: {why}"
+            ),
+        }
+    }
+
+    #[test]
     fn a_cache_that_cannot_be_written_is_said_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");

@@ -86,7 +86,7 @@ impl Checker<'_> {
 
     /// A path as the subject names it: absolute, or under `{root}`, and without `..`.
     fn path(&mut self, span: Option<Range<usize>>, name: &str, path: &str) {
-        self.placeholders(span.clone(), path, true);
+        self.placeholders(span.as_ref(), path, true);
         let bare = path.strip_prefix("{root}").unwrap_or(path);
         if !bare.starts_with('/') && !path.starts_with('{') {
             self.report(
@@ -101,7 +101,7 @@ impl Checker<'_> {
 
     /// In free text such as a command only what is nearly a placeholder is one: `awk '{print}'`
     /// is none.
-    fn placeholders(&mut self, span: Option<Range<usize>>, text: &str, strict: bool) {
+    fn placeholders(&mut self, span: Option<&Range<usize>>, text: &str, strict: bool) {
         for (_, word) in braces(text) {
             if PLACEHOLDERS.contains(&word) {
                 continue;
@@ -113,7 +113,7 @@ impl Checker<'_> {
                     Some(found) => format!("did you mean `{{{found}}}`?"),
                     None => format!("known: {}", known.map(|name| format!("`{{{name}}}`")).join(", ")),
                 };
-                self.report(span.clone(), format!("unknown placeholder `{{{word}}}`"), help);
+                self.report(span.cloned(), format!("unknown placeholder `{{{word}}}`"), help);
             }
         }
     }
@@ -131,7 +131,7 @@ impl Checker<'_> {
         for (index, word) in words.iter().enumerate() {
             let mut path = path.to_vec();
             path.push(Index(index));
-            self.placeholders(locate(self.document, &path), word, false);
+            self.placeholders(locate(self.document, &path).as_ref(), word, false);
         }
     }
 
@@ -231,7 +231,7 @@ pub(super) fn check(
     }
     for (key, value) in &subject.env {
         let span = locate(document, &[Key("subject"), Key("env"), Key(key)]);
-        check.placeholders(span, value, false);
+        check.placeholders(span.as_ref(), value, false);
         if key.is_empty() || key.contains(['=', '\0']) {
             let span = locate_key(document, &["subject", "env"], key);
             check.report(

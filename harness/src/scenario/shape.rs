@@ -47,7 +47,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn table(&mut self, table: &DeTable<'_>, span: Option<Range<usize>>, schema: &'a Json, path: &str) {
+    fn table(&mut self, table: &DeTable<'_>, span: Option<&Range<usize>>, schema: &'a Json, path: &str) {
         let name = if path.is_empty() { "the top level".to_owned() } else { format!("[{path}]") };
         let properties = schema["properties"].as_object();
         for (key, value) in table {
@@ -75,7 +75,7 @@ impl<'a> Checker<'a> {
                 } else {
                     format!("`{required}` is missing in {name}")
                 };
-                self.report(span.clone(), what, help);
+                self.report(span.cloned(), what, help);
             }
         }
     }
@@ -114,7 +114,7 @@ impl<'a> Checker<'a> {
             kind => kind.as_str(),
         };
         match (kind, value.get_ref()) {
-            (Some("object"), DeValue::Table(table)) => self.table(table, Some(span), schema, path),
+            (Some("object"), DeValue::Table(table)) => self.table(table, Some(&span), schema, path),
             (Some("array"), DeValue::Array(items)) => {
                 for item in items {
                     self.value(item, &schema["items"], path);

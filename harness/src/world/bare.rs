@@ -18,6 +18,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::exit,
+    sync::Arc,
     time::Instant,
 };
 
@@ -66,8 +67,8 @@ pub fn requires(scenario: &Scenario) -> Result<(), Vec<String>> {
     if absolute.is_empty() { Ok(()) } else { Err(absolute) }
 }
 
-/// What a worker for bare worlds does first: it dies with the thread that started it, and every
-/// orphan below it becomes its child.
+/// What a worker for bare worlds does first: it gets a session of its own and dies with the thread
+/// that started it.
 ///
 /// # Errors
 /// What the kernel refused.
@@ -79,7 +80,7 @@ pub fn isolate() -> Result<(), WorldError> {
     if getppid() != parent {
         exit(1);
     }
-    set_child_subreaper(true).map_err(|errno| failed("become a subreaper")(errno.into()))
+    Ok(())
 }
 
 /// A folder, loopback and a subreaper, in a worker process that has called [`isolate`].
@@ -88,7 +89,7 @@ pub struct BareWorld {
     placeholders: Placeholders,
     environment: BTreeMap<String, String>,
     cwd: PathBuf,
-    ca: Ca,
+    ca: Arc<Ca>,
     folder: PathBuf,
     proc: Proc,
     /// Processes below the worker that belong to no stage: the CA's and the janitor.
@@ -101,12 +102,14 @@ pub struct BareWorld {
 }
 
 impl BareWorld {
-    /// Builds the world for one scenario and starts its CA. The folder is in `TMPDIR`; it goes
-    /// with the world, also if the worker is killed.
+    /// Builds the world for one scenario and starts its CA. `roots`: PEM of what it trusts besides
+    /// that CA and what the host trusts. The folder is in `TMPDIR`; it goes with the world, also
+    /// if the worker is killed.
     ///
     /// # Errors
     /// The part that could not be built.
-    pub fn build(scenario: &Scenario, programs: &Programs) -> Result<Self, WorldError> {
+    pub fn build(scenario: &Scenario, programs: &Programs, roots: &str) -> Result<Self, WorldError> {
+        set_child_subreaper(true).map_err(|errno| failed("become a subreaper")(errno.into()))?;
         let folder = tempfile::Builder::new()
             .prefix("roulette-")
             .tempdir()
@@ -125,12 +128,13 @@ impl BareWorld {
             let source = source.unwrap_or_else(|| io::Error::other("no port"));
             return Err(failed("find free ports on loopback")(source));
         };
-        let ca = start_ca(&folder, programs, http.number, tls.number)?;
+        let ca = Arc::new(start_ca(&folder, programs, http.number, tls.number)?);
         let bundle = folder.join("ca-bundle.pem");
-        let mut roots = furnish::host_roots();
-        roots.push(b'\n');
-        roots.extend(ca.roots_pem().as_bytes());
-        fs::write(&bundle, roots).map_err(failed("write the CA bundle"))?;
+        let mut trusted = furnish::host_roots();
+        trusted.push(b'\n');
+        trusted.extend(ca.roots_pem().as_bytes());
+        trusted.extend(roots.as_bytes());
+        fs::write(&bundle, trusted).map_err(failed("write the CA bundle"))?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let root = folder.join("root");
         let placeholders = Placeholders {
@@ -173,11 +177,6 @@ impl BareWorld {
         let own = world.descendants().map_err(failed("read /proc"))?;
         world.own = own.into_iter().map(|process| process.pid).collect();
         Ok(world)
-    }
-
-    /// The name of the control socket that the shims of this world ask.
-    pub fn control_name(&self) -> &str {
-        &self.control
     }
 
     /// Every process below the worker but its own, the dead that nobody has waited for included.
@@ -234,8 +233,12 @@ impl World for BareWorld {
         &self.placeholders
     }
 
-    fn ca(&self) -> &Ca {
-        &self.ca
+    fn ca(&self) -> Arc<Ca> {
+        Arc::clone(&self.ca)
+    }
+
+    fn control_name(&self) -> &str {
+        &self.control
     }
 
     fn stage(&mut self, from: Option<&Snapshot>) -> Result<Box<dyn Stage + '_>, WorldError> {

@@ -16,11 +16,18 @@ pub mod shell;
 pub mod shim;
 mod tree;
 
-use std::{collections::BTreeMap, path::PathBuf};
+pub use check::{Capability, State, capabilities, choose};
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use process_roulette_tracer as tracer;
 
-use crate::{event::WorldKind, front::Ca, scenario::Placeholders};
+use crate::{
+    event::WorldKind,
+    front::Ca,
+    pebble::Programs,
+    scenario::{Placeholders, Scenario},
+};
 
 /// A world: built once, used for many experiments, one after the other.
 pub trait World {
@@ -29,7 +36,9 @@ pub trait World {
     /// What the placeholders of scenario files stand for here.
     fn placeholders(&self) -> &Placeholders;
     /// The CA of this world.
-    fn ca(&self) -> &Ca;
+    fn ca(&self) -> Arc<Ca>;
+    /// The name that its shims ask under ([`control::Control::listen`]).
+    fn control_name(&self) -> &str;
     /// Sets the stage for one experiment: a fresh filesystem that holds exactly `from` (`None`:
     /// the host's with the scenario's files added), no process. While the stage is up, the
     /// calling thread sees the filesystem the subject sees: `std::fs` on the subject's absolute
@@ -74,4 +83,28 @@ pub struct WorldError {
     pub source: std::io::Error,
     /// What to do about it, if that is known.
     pub remedy: Option<String>,
+}
+
+/// Builds a world of `kind` for a scenario, in a worker process that is made for it. `roots`:
+/// PEM of what it trusts besides its CA's roots and the host's.
+///
+/// # Errors
+/// The part that could not be built.
+pub fn build(
+    kind: WorldKind,
+    scenario: &Scenario,
+    programs: &Programs,
+    roots: &str,
+) -> Result<Box<dyn World>, WorldError> {
+    match kind {
+        WorldKind::Private => Ok(Box::new(private::PrivateWorld::build(scenario, programs, roots)?)),
+        WorldKind::Bare => Ok(Box::new(bare::BareWorld::build(scenario, programs, roots)?)),
+    }
+}
+
+/// The harness is gone: nothing of the world may be left. In a private world the worker is
+/// process 1 of its PID namespace, and the kernel ends everything with it, mounts and network
+/// included. A bare world has its janitor.
+pub fn abandon() -> ! {
+    std::process::exit(1)
 }

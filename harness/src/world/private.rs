@@ -8,6 +8,7 @@ use std::{
     net::IpAddr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -61,19 +62,20 @@ pub struct PrivateWorld {
     placeholders: Placeholders,
     environment: BTreeMap<String, String>,
     cwd: PathBuf,
-    ca: Ca,
+    ca: Arc<Ca>,
     scenery: Scenery,
     snapshots: u64,
 }
 
 impl PrivateWorld {
-    /// Builds the world for one scenario and starts its CA.
+    /// Builds the world for one scenario and starts its CA. `roots`: PEM of what it trusts besides
+    /// that CA and what the host trusts.
     ///
     /// # Errors
     /// The part that could not be built, with what the kernel said.
-    pub fn build(scenario: &Scenario, programs: &Programs) -> Result<Self, WorldError> {
+    pub fn build(scenario: &Scenario, programs: &Programs, roots: &str) -> Result<Self, WorldError> {
         let scratch = scratch(&[&scenario.folder, &programs.pebble, &programs.challtestsrv])?;
-        let ca = start_ca(&scratch, programs)?;
+        let ca = Arc::new(start_ca(&scratch, programs)?);
         let bundle = BUNDLES.iter().find(|path| Path::new(path).exists()).unwrap_or(&BUNDLES[0]);
         let placeholders = Placeholders {
             root: String::new(),
@@ -86,7 +88,7 @@ impl PrivateWorld {
         let mut environment = furnish::environment(None, bundle, &scenario);
         environment.insert(VARIABLE.to_string(), PRIVATE_NAME.to_string());
         environment.insert(shim::PID_FILE.to_string(), scenario.server.pid_file.clone());
-        let items = items(&scenario, &placeholders, ca.roots_pem())?;
+        let items = items(&scenario, &placeholders, &format!("{}{roots}", ca.roots_pem()))?;
         let scenery = Scenery::build(&scratch, &scenario, &items)?;
         let cwd = scenario.subject.cwd.as_deref().unwrap_or("/").into();
         Ok(Self { placeholders, environment, cwd, ca, scenery, snapshots: 0 })
@@ -102,8 +104,12 @@ impl World for PrivateWorld {
         &self.placeholders
     }
 
-    fn ca(&self) -> &Ca {
-        &self.ca
+    fn ca(&self) -> Arc<Ca> {
+        Arc::clone(&self.ca)
+    }
+
+    fn control_name(&self) -> &str {
+        PRIVATE_NAME
     }
 
     fn stage(&mut self, from: Option<&Snapshot>) -> Result<Box<dyn Stage + '_>, WorldError> {

@@ -58,12 +58,12 @@ fn run(args: &[String]) -> Result<u8, Box<dyn std::error::Error>> {
         WorldKind::Private => {
             private::isolate()?;
             let programs = pebble::find(None, &mut |text| eprintln!("{text}"))?;
-            show(&mut private::PrivateWorld::build(&scenario, &programs)?, command)
+            show(super::build(kind, &scenario, &programs, "")?.as_mut(), command)
         }
         WorldKind::Bare => {
             bare::isolate()?;
             let programs = pebble::find(None, &mut |text| eprintln!("{text}"))?;
-            show(&mut bare::BareWorld::build(&scenario, &programs)?, command)
+            show(super::build(kind, &scenario, &programs, "")?.as_mut(), command)
         }
     }
 }

@@ -1,0 +1,49 @@
+//! no-partial-files
+
+use std::path::Path;
+
+use super::{Evidence, Findings, Invariant, Opinion};
+use crate::verdict::Phase;
+
+/// Files as a crash leaves them: empty, cut, gone, or left over. A path at which there is nothing
+/// at rest belongs here too: for whoever reads it that is the emptiest of files.
+pub(super) struct NoPartialFiles;
+
+impl Invariant for NoPartialFiles {
+    fn name(&self) -> &'static str {
+        "no-partial-files"
+    }
+    fn promise(&self) -> &'static str {
+        "every key and certificate is there, parses whole and is not empty; nothing half-written and no litter \
+         is left after recovery"
+    }
+    fn judge(&self, evidence: &Evidence<'_>) -> Option<Opinion> {
+        if evidence.phase == Phase::Always {
+            return None;
+        }
+        let mut findings = Findings::default();
+        for (index, state) in evidence.artifacts.iter().enumerate() {
+            findings.files(state);
+            // A chain that was cut between two blocks parses; only its length tells.
+            let before = evidence.artifacts_before.get(index).map_or(0, |before| before.chain);
+            if state.chain == 1 && before > 1 {
+                findings.wrong.push(format!(
+                    "{} has lost its chain: 1 certificate where there were {before}",
+                    state.certificate_path
+                ));
+            }
+        }
+        // Right after a fault temporary files may lie about: the next run is to clear them.
+        if matches!(evidence.phase, Phase::Recovery | Phase::Idle) {
+            let lock = evidence.scenario.lock.as_ref().map(|lock| Path::new(&lock.path));
+            for litter in evidence.litter {
+                // A lock that stays is judged by lock-released.
+                if lock.is_none_or(|lock| !litter.path.starts_with(lock)) {
+                    let what = if litter.what.is_empty() { "" } else { &format!(" ({})", litter.what) };
+                    findings.wrong.push(format!("left over: {}{what}", litter.path.display()));
+                }
+            }
+        }
+        Some(findings.opinion())
+    }
+}

@@ -1,0 +1,218 @@
+//! Path roles: paths with their random and numbered parts normalised, so that the same effect of
+//! two runs has the same name.
+
+/// Stands for a number.
+const NUMBER: &str = "{N}";
+/// Stands for something random.
+const RANDOM: &str = "{X}";
+
+/// The roles of one run. Names that the run itself made with `O_EXCL` (or as a private directory,
+/// as `mktemp -d` does) and that end like a template of mktemp are known to be random, whatever
+/// letters came up.
+#[derive(Debug, Default)]
+pub struct Roles {
+    made: std::collections::HashMap<String, String>,
+}
+
+impl Roles {
+    /// Takes note that the run made `path` exclusively.
+    pub fn made(&mut self, path: &str) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let tail = name.bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
+        if (6..=12).contains(&tail) && tail < name.len() {
+            let stem = &name[..name.len() - tail];
+            self.made.insert(path.to_owned(), format!("{}{RANDOM}", component_role(stem)));
+        }
+    }
+
+    /// The role of a path in this run.
+    pub fn of(&self, path: &str) -> String {
+        if self.made.is_empty() {
+            return of(path);
+        }
+        let mut role = String::with_capacity(path.len());
+        let mut end = 0;
+        for (index, component) in path.split('/').enumerate() {
+            if index > 0 {
+                role.push('/');
+                end += 1;
+            }
+            end += component.len();
+            match self.made.get(&path[..end]) {
+                Some(known) => role.push_str(known),
+                None => role.push_str(&component_role(component)),
+            }
+        }
+        role
+    }
+}
+
+/// The role of a path: `/etc/letsencrypt/archive/example.com/privkey{N}.pem`.
+///
+/// Two rules, applied to each component on its own. Random-looking runs of letters and digits
+/// (what mktemp, tempfile and ACME tokens make) become `{X}`; remaining runs of digits become
+/// `{N}`. A name that only looks ordinary (a six-letter mktemp suffix without a digit or a
+/// capital) keeps its letters, unless the run was seen making it: see [`Roles`].
+pub fn of(path: &str) -> String {
+    let mut role = String::with_capacity(path.len());
+    for (index, component) in path.split('/').enumerate() {
+        if index > 0 {
+            role.push('/');
+        }
+        role.push_str(&component_role(component));
+    }
+    role
+}
+
+/// Whether `path` could be of `role`, whatever the letters of its random parts: `{X}` stands for
+/// six or more letters, digits, `-` or `_`, `{N}` for digits.
+pub fn matches(role: &str, path: &str) -> bool {
+    fn rest_matches(role: &str, path: &str) -> bool {
+        for (mark, least, fits) in [
+            (RANDOM, 6, (|b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') as fn(u8) -> bool),
+            (NUMBER, 1, |b: u8| b.is_ascii_digit()),
+        ] {
+            if let Some(role) = role.strip_prefix(mark) {
+                let longest = path.bytes().take_while(|b| fits(*b)).count();
+                return (least..=longest).rev().any(|length| rest_matches(role, &path[length..]));
+            }
+        }
+        match (role.chars().next(), path.chars().next()) {
+            (None, None) => true,
+            (Some(a), Some(b)) if a == b => rest_matches(&role[a.len_utf8()..], &path[b.len_utf8()..]),
+            _ => false,
+        }
+    }
+    rest_matches(role, path)
+}
+
+fn component_role(component: &str) -> String {
+    // Python's tempfile: `tmp` and eight of [a-z0-9_].
+    if let Some(rest) = component.strip_prefix("tmp") {
+        let (random, tail) = rest.split_at(rest.len().min(8));
+        if random.len() == 8
+            && random.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && !tail.starts_with(|c: char| c.is_ascii_alphanumeric())
+        {
+            return format!("tmp{RANDOM}{}", numbers(tail));
+        }
+    }
+    // A whole component of base64url, as ACME tokens, accounts and order ids are.
+    if component.len() >= 20
+        && component.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && looks_random(component)
+    {
+        return RANDOM.to_owned();
+    }
+    let mut role = String::with_capacity(component.len());
+    let mut run = String::new();
+    for c in component.chars() {
+        if c.is_ascii_alphanumeric() {
+            run.push(c);
+        } else {
+            push_run(&mut role, &run);
+            run.clear();
+            role.push(c);
+        }
+    }
+    push_run(&mut role, &run);
+    role
+}
+
+fn push_run(role: &mut String, run: &str) {
+    if run.len() >= 6 && looks_random(run) {
+        role.push_str(RANDOM);
+    } else {
+        role.push_str(&numbers(run));
+    }
+}
+
+/// Letters and digits that no person would choose: digits strewn between letters, or capitals in
+/// the middle of a word; or long hexadecimal.
+fn looks_random(run: &str) -> bool {
+    let bytes: Vec<u8> = run.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    if bytes.len() >= 16 && bytes.iter().all(u8::is_ascii_hexdigit) && bytes.iter().any(u8::is_ascii_digit) {
+        return true;
+    }
+    if bytes.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let class = |b: u8| match b {
+        b'0'..=b'9' => 0,
+        b'a'..=b'z' => 1,
+        _ => 2,
+    };
+    let changes = bytes.windows(2).filter(|pair| class(pair[0]) != class(pair[1])).count();
+    // `fullchain2` changes once, `Makefile` once, `aB3xQ9` five times. One change is a word with a
+    // number or a capital; two changes in a short run are `tlsAlpn01`-like names only when long.
+    changes * 4 >= bytes.len() || (changes >= 2 && bytes.len() <= 12 && bytes.iter().any(u8::is_ascii_uppercase))
+}
+
+fn numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_number = false;
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            if !in_number {
+                out.push_str(NUMBER);
+            }
+            in_number = true;
+        } else {
+            in_number = false;
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_and_random_parts_are_normalised() {
+        for (path, role) in [
+            ("/etc/letsencrypt/archive/example.com/privkey12.pem", "/etc/letsencrypt/archive/example.com/privkey{N}.pem"),
+            ("/etc/ssl/site/.key.pem.aB3xQ9", "/etc/ssl/site/.key.pem.{X}"),
+            ("/tmp/tmp.Ab3dE6gH9k", "/tmp/tmp.{X}"),
+            ("/tmp/tmpab_d3f9x", "/tmp/tmp{X}"),
+            ("/var/www/.well-known/acme-challenge/zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s", "/var/www/.well-known/acme-challenge/{X}"),
+            ("/etc/letsencrypt/accounts/acme-v02.api.letsencrypt.org/directory/0f3a9be2c4d5e6f708192a3b4c5d6e7f/meta.json", "/etc/letsencrypt/accounts/acme-v{N}.api.letsencrypt.org/directory/{X}/meta.json"),
+        ] {
+            assert_eq!(of(path), role);
+        }
+    }
+
+    #[test]
+    fn a_name_the_run_made_like_mktemp_is_random_whatever_its_letters() {
+        let mut roles = Roles::default();
+        roles.made("/etc/ssl/.key.abcdef");
+        assert_eq!(roles.of("/etc/ssl/.key.abcdef"), "/etc/ssl/.key.{X}");
+        assert_eq!(roles.of("/etc/ssl/.key.abcdef/file1"), "/etc/ssl/.key.{X}/file{N}");
+        assert_eq!(roles.of("/etc/ssl/.key.ghijkl"), "/etc/ssl/.key.ghijkl");
+        roles.made("/run/renew.pid");
+        assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
+    }
+
+    #[test]
+    fn a_random_part_may_have_any_letters() {
+        assert!(matches("/tmp/.key.{X}", "/tmp/.key.abcdef"));
+        assert!(matches("/a/privkey{N}.pem", "/a/privkey12.pem"));
+        assert!(!matches("/tmp/.key.{X}", "/tmp/.key.abc"));
+        assert!(!matches("/tmp/.key.{X}", "/tmp/.key.abcdef/x"));
+    }
+
+    #[test]
+    fn ordinary_names_keep_their_letters() {
+        for path in [
+            "/etc/letsencrypt/live/example.com/fullchain.pem",
+            "/run/certbot-renew.lock",
+            "/etc/nginx/sites-enabled/default",
+            "/var/lib/guard/current",
+            "/etc/ssl/README",
+            "/home/Makefile.old",
+        ] {
+            assert_eq!(of(path), path);
+        }
+    }
+}
