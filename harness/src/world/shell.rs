@@ -56,6 +56,10 @@ fn run(args: &[String]) -> Result<u8, Box<dyn std::error::Error>> {
     let kind = if private::is_inside() { WorldKind::Private } else { check::choose(&scenario, kind)? };
     match kind {
         WorldKind::Private => {
+            if !private::is_inside() {
+                // While there still is a network to get it from.
+                pebble::find(None, &mut |text| eprintln!("{text}"))?;
+            }
             private::isolate()?;
             let programs = pebble::find(None, &mut |text| eprintln!("{text}"))?;
             show(super::build(kind, &scenario, &programs, "")?.as_mut(), command)
@@ -97,6 +101,7 @@ fn show(world: &mut dyn World, command: &[&str]) -> Result<u8, Box<dyn std::erro
         (stage.snapshot()?, code)
     };
     for from in [None, Some(&snapshot)] {
+        eprintln!("{} paths differ from what was restored", world.stage(from)?.touched()?.len());
         let (start, before) = (Instant::now(), cpu()?);
         for _ in 0..ROUNDS {
             drop(world.stage(from)?);
