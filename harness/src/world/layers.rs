@@ -4,7 +4,7 @@
 //! Where the kernel allows it (as root) there is one overlay on `/`: renames work across
 //! top-level directories exactly as they do on the host's own root file system. In a user
 //! namespace that is refused wherever inherited mounts lie below (they are locked, see
-//! mount_namespaces(7)), so the plan descends: a directory with mounts below it becomes a plain
+//! `mount_namespaces(7)`), so the plan descends: a directory with mounts below it becomes a plain
 //! directory, and its children get an overlay each. Renames between two layers are `EXDEV`,
 //! as they are between two disks.
 
@@ -458,7 +458,7 @@ fn mount_points() -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A field of mountinfo: blanks and backslashes are octal there (proc_pid_mountinfo(5)).
+/// A field of mountinfo: blanks and backslashes are octal there (`proc_pid_mountinfo(5)`).
 fn unescaped(field: &[u8]) -> OsString {
     let mut out = Vec::with_capacity(field.len());
     let mut at = 0;

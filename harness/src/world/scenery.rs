@@ -298,7 +298,7 @@ fn layers(scratch: &Path, scenario: &Scenario, items: &[Item]) -> Result<Layers,
     Ok(layers)
 }
 
-/// Whether this process's root is not the machine's (user_namespaces(7)): the whole range of
+/// Whether this process's root is not the machine's (`user_namespaces(7)`): the whole range of
 /// ids is mapped only in the initial user namespace.
 pub fn in_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

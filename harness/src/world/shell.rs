@@ -21,7 +21,7 @@ use crate::{event::WorldKind, pebble, scenario::Scenario};
 pub const SHELL: &str = "__world-shell";
 
 /// Stages set and left to see how long one takes.
-const ROUNDS: u32 = 50;
+const ROUNDS: u32 = 10;
 
 /// `roulette __world-shell check`: says what this machine can do.
 /// `roulette __world-shell [private|bare] SCENARIO -- COMMAND...`: builds a world for the

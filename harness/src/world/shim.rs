@@ -8,7 +8,9 @@
 //! daemons are nobody's children. That a shim was called is seen as its exec.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsStr,
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -113,8 +115,9 @@ enum Act {
 }
 
 /// The whole of a shim: does what the command line asks for and says how it went as the real
-/// program would.
+/// program would. `name`: what it was called by, with or without folders.
 pub fn main(name: &str, args: &[String]) -> ExitCode {
+    let name = Path::new(name).file_name().and_then(OsStr::to_str).unwrap_or(name);
     let asked = match name {
         "systemctl" => systemctl(args),
         "service" | "invoke-rc.d" | "rc-service" => service(args),
