@@ -434,6 +434,47 @@ fn of_folder(folder: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// What a program that looks for Pebble says, with nothing in its environment but `variables`.
+fn said_without(variables: &[(&str, &str)]) -> String {
+    let scratch = tempfile::tempdir().unwrap();
+    let holder = Command::new(env!("CARGO_BIN_EXE_ca-host"))
+        .arg(scratch.path())
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert_eq!(holder.status.code(), Some(4));
+    String::from_utf8(holder.stderr).unwrap()
+}
+
+#[test]
+fn without_any_pebble_all_four_ways_to_one_are_listed() {
+    let cache = tempfile::tempdir().unwrap();
+    let message = said_without(&[
+        ("PATH", "/nonexistent"),
+        ("XDG_CACHE_HOME", cache.path().to_str().unwrap()),
+        ("DOCKER_HOST", "unix:///nonexistent/docker.sock"),
+    ]);
+    eprintln!("{message}");
+    for said in [
+        "option     none was named",
+        "`--pebble PATH` or ROULETTE_PEBBLE=PATH",
+        "path       `pebble` is not on PATH",
+        "container ",
+        "ROULETTE_PEBBLE_IMAGE",
+        "package    `apt-get` is not on PATH",
+    ] {
+        assert!(message.contains(said), "`{said}` is not in {message}");
+    }
+}
+
+#[test]
+fn a_wrong_path_to_pebble_is_an_error_and_no_other_is_looked_for() {
+    let path = std::env::var("PATH").unwrap();
+    let message = said_without(&[("PATH", &path), ("ROULETTE_PEBBLE", "/nonexistent/pebble")]);
+    assert!(message.contains("ROULETTE_PEBBLE names /nonexistent/pebble, but"), "{message}");
+}
+
 #[test]
 fn a_pebble_that_went_away_is_said() {
     let host = Host::start(programs_or_skip!());
