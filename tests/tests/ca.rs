@@ -481,7 +481,11 @@ fn a_pebble_that_went_away_is_said() {
     run(async {
         let account = host.account().await.unwrap();
         host.ca.health().unwrap();
-        for pid in of_folder(host.scratch.path()) {
+        let is_pebble = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains("pebble.json"))
+        };
+        for pid in of_folder(host.scratch.path()).into_iter().filter(is_pebble) {
             let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         }

@@ -116,19 +116,15 @@ impl Ca {
         self.ledger.take_requests()
     }
 
-    /// Whether its programs still run; if not, the error says which ended, how, and what it
+    /// Whether its programs still run; if not, the error says which ended, how, and what they
     /// printed last. Ask when a baseline fails: a Pebble that went away explains it.
     pub fn health(&self) -> Result<(), CaError> {
-        for child in &self.started.children {
-            if let Some(end) = child.exited() {
-                return Err(CaError(format!(
-                    "{} {end} while the world was in use; {}",
-                    child.name(),
-                    child.last_words()
-                )));
-            }
-        }
-        Ok(())
+        let ended = self.started.children.iter().filter_map(|child| {
+            let end = child.exited()?;
+            Some(format!("{} {end} while the world was in use; {}", child.name(), child.last_words()))
+        });
+        let ended: Vec<String> = ended.collect();
+        if ended.is_empty() { Ok(()) } else { Err(CaError(ended.join("\n"))) }
     }
 }
 
