@@ -34,11 +34,11 @@ const HELPERS: &[(&str, Helper)] = &[
 ];
 
 fn multi_call(name: &str, first: &str) -> Option<Helper> {
-    let wanted = if first.starts_with("__") { first } else { name };
-    if world::shim::is_shim(wanted) {
+    if world::shim::is_shim(name) {
         return Some(|arguments| world::shim::main(&text(&arguments[..1])[0].clone(), &text(&arguments[1..])));
     }
-    HELPERS.iter().find(|(known, _)| *known == wanted).map(|(_, helper)| *helper)
+    let named = |wanted: &str| HELPERS.iter().find(|(known, _)| *known == wanted).map(|(_, helper)| *helper);
+    named(name).or_else(|| first.starts_with("__").then(|| named(first)).flatten())
 }
 
 fn text(arguments: &[OsString]) -> Vec<String> {

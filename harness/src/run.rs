@@ -595,10 +595,7 @@ impl<'a> Runner<'a> {
         if locked_points.contains(&seen.point)
             && lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(false)
         {
-            let process = seen.point.process.clone();
-            if !state.outcome.run.survivors.iter().any(|s| s.process == process) {
-                state.outcome.run.survivors.push(Survivor { process, locked: Some(false) });
-            }
+            state.outcome.run.unlocked.push(format!("{}: {} {}", seen.point.process, seen.effect.op, seen.effect.path));
         }
     }
 

@@ -23,15 +23,15 @@ pub struct Request {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuance {
     /// Orders made: newOrder answered 201 (RFC 8555 section 7.4).
-    pub orders: u64,
+    pub orders: u32,
     /// Certificates issued: finalize answered 200. Pebble issues for every CSR it accepts.
-    pub certificates: u64,
+    pub certificates: u32,
 }
 
 /// Counts orders and certificates.
 pub fn issuance(requests: &[Request]) -> Issuance {
     let count =
-        |step, status| requests.iter().filter(|r| r.step == step && r.status == Some(status)).count() as u64;
+        |step, status| requests.iter().filter(|r| r.step == step && r.status == Some(status)).count() as u32;
     Issuance { orders: count(Step::NewOrder, 201), certificates: count(Step::Finalize, 200) }
 }
 
