@@ -19,6 +19,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{Flock, FlockArg},
     sys::{
         signal::{
             SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, raise, sigaction, sigprocmask,
@@ -174,7 +175,7 @@ fn main() {
         // Says it is there, then waits for a lock; a signal with a restarting handler may come.
         ["lock", path] => {
             on(Signal::SIGUSR1, SigHandler::Handler(count), SaFlags::SA_RESTART);
-            append(path).lock().expect("flock");
+            let _lock = Flock::lock(append(path), FlockArg::LockExclusive).expect("flock");
             assert_eq!(COUNT.load(Ordering::SeqCst), 1, "the handler ran");
         }
         // Never ends by itself, and neither do its children.

@@ -82,7 +82,7 @@ impl Tracer {
     pub fn spawn(&mut self, command: &Command) -> Result<Pid, SpawnError> {
         let pid = spawn::spawn_traced(command, &self.program)?;
         let mut task = Task::new(pid);
-        task.stops = 1;
+        task.stop = self.tasks.number();
         self.tasks.tasks.borrow_mut().insert(pid, task);
         let stopped = Stopped::new(Rc::clone(&self.tasks), pid, Stop::Executed { former: pid });
         self.queue.push_back(Event::Stopped(stopped));
@@ -150,8 +150,12 @@ impl Tracer {
                 // One that was being made, or one that stopped before the signal came. The
                 // kill also ends the stop.
                 kill(waited.tid);
-            } else if let Some(event) = self.ended(&waited) {
-                self.queue.push_back(event);
+            } else {
+                // One that its maker did not live to announce counts as a process.
+                self.tasks.tasks.borrow_mut().entry(waited.tid).or_insert_with(|| Task::new(waited.tid));
+                if let Some(event) = self.ended(&waited) {
+                    self.queue.push_back(event);
+                }
             }
         }
         // Also what was waiting there before. A held stop that is let go now does nothing.
@@ -186,7 +190,7 @@ impl Tracer {
                 self.tasks.early.borrow_mut().insert(tid, Early::Stopped(signal));
                 return Ok(None);
             };
-            task.stops += 1;
+            task.stop = self.tasks.number();
         }
         match event {
             libc::PTRACE_EVENT_SECCOMP => self.about_to_call(tid),
@@ -292,13 +296,11 @@ impl Tracer {
         let former = sys::event_message(tid).map_err(|source| ("GETEVENTMSG", source))?;
         {
             let mut tasks = self.tasks.tasks.borrow_mut();
-            let stops = tasks.get(&tid).map_or(0, |task| task.stops);
             if former != tid {
                 tasks.remove(&former);
             }
             let mut task = Task::new(tid);
-            // Never the number of a stop of the task whose id this was.
-            task.stops = stops + 1;
+            task.stop = self.tasks.number();
             tasks.insert(tid, task);
         }
         let event = self.surface(tid, Stop::Executed { former });

@@ -153,10 +153,12 @@ fn a_signal_on_its_way_is_stopped_at_with_its_sender_and_can_be_suppressed() {
 #[test]
 fn a_call_that_a_signal_interrupts_and_the_kernel_restarts_is_not_another_one() {
     use std::fs::File;
+
+    use nix::fcntl::{Flock, FlockArg};
+
     for _ in 0..TIMES {
         let folder = Folder::new();
-        let lock = File::create(folder.path("f")).unwrap();
-        lock.lock().unwrap();
+        let lock = Flock::lock(File::create(folder.path("f")).unwrap(), FlockArg::LockExclusive).unwrap();
         let mut tracer = tracer();
         let pid = tracer.spawn(&guest(["lock", &folder.path("f")])).unwrap();
         let (mut first, mut again) = (0, 0);

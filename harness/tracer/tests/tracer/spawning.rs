@@ -23,7 +23,10 @@ fn fails(command: &process_roulette_tracer::Command) -> SpawnError {
 
 #[test]
 fn an_error_names_the_program_and_the_step() {
-    let error = fails(&command(["no-such-program"]));
+    let mut unknown = command(["no-such-program"]);
+    // Not the caller's, which may have folders that this user may not search.
+    unknown.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+    let error = fails(&unknown);
     assert_eq!((error.step, error.source.kind()), (Step::Execute, ErrorKind::NotFound));
     assert_eq!(error.program, "no-such-program");
 
