@@ -165,7 +165,8 @@ fn a_call_that_a_signal_interrupts_and_the_kernel_restarts_is_not_another_one() 
         let mut lock = Some(lock);
         let story = drive(&mut tracer, |stopped| {
             let Some(syscall) = stopped.syscall() else { return resume(stopped) };
-            if syscall.call.name() != "flock" {
+            // LOCK_EX; the lock is given back at the end.
+            if syscall.call.name() != "flock" || syscall.args[1] != 2 {
                 return resume(stopped);
             }
             if syscall.again {
