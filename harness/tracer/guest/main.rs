@@ -219,6 +219,7 @@ fn main() {
             let ignored = status.lines().find(|line| line.starts_with("SigIgn")).expect("a line");
             assert!(ignored.ends_with("0000000000001000"), "{ignored}");
         }
+        ["untraced-child"] => untraced_child(),
         ["pid"] => exit(getpid().as_raw()),
         _ => panic!("no such guest: {arguments:?}"),
     }
@@ -271,4 +272,35 @@ fn job_control() {
     }
     kill(child, Signal::SIGTERM).expect("kill");
     assert_eq!(waitpid(child, None), Ok(WaitStatus::Signaled(child, Signal::SIGTERM, false)));
+}
+
+/// A child that evades the tracer, but not the filter. Exits with the error number of its write.
+fn untraced_child() {
+    // SAFETY: a new anonymous mapping, shared with the child, which is never unmapped; zero is a
+    // valid AtomicUsize.
+    let seen: &AtomicUsize = unsafe {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        let page = libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        &*page.cast()
+    };
+    let flags = libc::c_long::from(libc::CLONE_UNTRACED | libc::SIGCHLD);
+    // SAFETY: like fork, as no memory but the page above is shared.
+    let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    if child == 0 {
+        // SAFETY: one byte of a static string.
+        let written = unsafe { libc::write(1, c".".as_ptr().cast(), 1) };
+        let errno = Errno::last_raw();
+        seen.store(if written == -1 { usize::try_from(errno).unwrap_or(101) } else { 100 }, Ordering::SeqCst);
+        // It cannot even exit.
+        for_ever();
+    }
+    while seen.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    let child = Pid::from_raw(i32::try_from(child).expect("a process id"));
+    kill(child, Signal::SIGKILL).expect("kill");
+    waitpid(child, None).expect("waitpid");
+    exit(i32::try_from(seen.load(Ordering::SeqCst)).expect("an error number"));
 }

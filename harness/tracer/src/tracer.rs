@@ -119,9 +119,9 @@ impl Tracer {
         let tasks = self.tasks.tasks.borrow();
         let early = self.tasks.early.borrow();
         let mut live: BTreeSet<Pid> = tasks.values().map(|task| task.tgid).collect();
-        live.extend(
-            early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_))).map(|(tid, _)| *tid),
-        );
+        let known = live.clone();
+        let early = early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
+        live.extend(early.map(|(tid, _)| process_of(*tid, &known)));
         live.into_iter().collect()
     }
 
@@ -133,8 +133,15 @@ impl Tracer {
     ///
     /// Only if the kernel behaves unexpectedly.
     pub fn kill_all(&mut self) -> Result<Vec<Ended>, Error> {
-        for pid in self.live() {
-            kill(pid);
+        let live: BTreeSet<Pid> = self.live().into_iter().collect();
+        for (tid, early) in self.tasks.early.borrow_mut().drain() {
+            if matches!(early, Early::Stopped(_)) {
+                let task = Task::new(process_of(tid, &live));
+                self.tasks.tasks.borrow_mut().insert(tid, task);
+            }
+        }
+        for pid in &live {
+            kill(*pid);
         }
         loop {
             let waited = match sys::wait4(-1, libc::__WCLONE | libc::__WNOTHREAD) {
@@ -393,6 +400,11 @@ fn first_stop_request(signal: i32) -> i32 {
         libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => sys::LISTEN,
         _ => libc::PTRACE_CONT as i32,
     }
+}
+
+/// The process that a task belongs to which nobody has announced: one of these, or its own.
+fn process_of(tid: Pid, known: &BTreeSet<Pid>) -> Pid {
+    known.iter().copied().find(|tgid| sys::tgkill(*tgid, tid, 0).is_ok()).unwrap_or(tid)
 }
 
 fn is_same(one: &Syscall, other: &Syscall) -> bool {

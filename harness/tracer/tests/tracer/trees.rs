@@ -207,3 +207,23 @@ fn is_alive(pid: Pid) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
 }
+
+#[test]
+fn a_tracer_that_vanishes_takes_its_tracees_along() {
+    let pid = std::thread::spawn(|| {
+        let mut tracer = tracer();
+        let pid = tracer.spawn(&guest(["for-ever", "0"])).unwrap();
+        // As when the harness is killed: nothing of the tracer's own runs.
+        std::mem::forget(tracer);
+        pid
+    })
+    .join()
+    .unwrap();
+    let status = nix::sys::wait::waitpid(pid, None).unwrap();
+    assert_eq!(status, nix::sys::wait::WaitStatus::Signaled(pid, Signal::SIGKILL, false));
+}
+
+#[test]
+fn an_effect_without_a_tracer_is_no_such_call() {
+    assert_eq!(crate::world::run(&guest(["untraced-child"])), Status::Exited(libc::ENOSYS));
+}
