@@ -111,6 +111,9 @@ pub const ENGINE_ANSWER: Duration = Duration::from_secs(5);
 /// How long a container of Pebble may take from its creation until it works, its image's download
 /// included.
 pub const CONTAINER_START: Duration = Duration::from_secs(120);
+
+/// How long a probe waits for `true` to end under the tracer. It needs milliseconds.
+pub const PROBE: Duration = Duration::from_secs(10);
 /// Lifetime of the aged certificate in days: what public authorities issue today, so that clients
 /// which renew at a fraction of the lifetime are due as well.
 pub const AGED_LIFETIME_DAYS: i64 = 90;

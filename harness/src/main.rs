@@ -30,12 +30,18 @@ const HELPERS: &[(&str, Helper)] = &[
     (worker::ARGUMENT, |arguments| worker::main(arguments.get(2).is_some_and(|kind| kind == "private"))),
     (target::SERVE, |arguments| target::serve_main(&text(&arguments[2..]))),
     (front::LIFELINE, |arguments| front::lifeline_main(arguments.into_iter().skip(2))),
-    ("__world-shell", |arguments| world::shell::main(&text(&arguments[2..]))),
+    (world::check::PROBE, |arguments| {
+        world::check::probe_main(text(&arguments[2..]).first().map_or("", String::as_str))
+    }),
+    (world::janitor::JANITOR, |arguments| world::janitor::main(&text(&arguments[2..]))),
+    (world::shell::SHELL, |arguments| world::shell::main(&text(&arguments[2..]))),
 ];
 
 fn multi_call(name: &str, first: &str) -> Option<Helper> {
     if world::shim::is_shim(name) {
-        return Some(|arguments| world::shim::main(&text(&arguments[..1])[0].clone(), &text(&arguments[1..])));
+        return Some(|arguments| {
+            world::shim::main(&text(&arguments[..1])[0].clone(), &text(&arguments[1..]))
+        });
     }
     let named = |wanted: &str| HELPERS.iter().find(|(known, _)| *known == wanted).map(|(_, helper)| *helper);
     named(name).or_else(|| first.starts_with("__").then(|| named(first)).flatten())

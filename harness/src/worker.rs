@@ -24,7 +24,7 @@ use crate::{
     procfs::Proc,
     run::Calls,
     scenario::Scenario,
-    world::{self, World, WorldError, control::{self, Control}},
+    world::{self, World, WorldError, control::Control},
 };
 
 /// What a worker is told.
@@ -161,7 +161,7 @@ fn serve(orders: &mpsc::Receiver<Order>) -> Result<(), Failure> {
     let ageing = AgeingCa::new().map_err(|error| bug(&error.to_string()))?;
     let (handler, calls) = Calls::new();
     let mut world = world::build(build.world, &build.scenario, &build.programs, &ageing.root_pem())?;
-    let _control = Control::listen(control::PRIVATE_NAME, handler)
+    let _control = Control::listen(world.control_name(), handler)
         .map_err(|error| bug(&format!("failed to listen for the world's shims: {error}")))?;
     let mut bench = Workbench::prepare(world.as_mut() as &mut dyn World, &build.scenario, calls, proc, &ageing)?;
     say(&Answer::Built);

@@ -5,17 +5,15 @@ use std::{
     env, fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    time::Instant,
 };
 
 use nix::sched::{CloneFlags, unshare};
+use process_roulette_tracer as tracer;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    WorldError, bare,
-    isolate::{self, USERNS_REMEDY},
-    network, private, scenery,
-};
-use crate::{event::WorldKind, scenario::Scenario};
+use super::{WorldError, bare, isolate, network, private, scenery};
+use crate::{event::WorldKind, limits, scenario::Scenario};
 
 /// The hidden subcommand that tries one capability: `roulette __probe NAME`.
 pub const PROBE: &str = "__probe";
@@ -66,19 +64,54 @@ struct Probe {
     remedy: &'static str,
 }
 
-const DOCKER: &str = "in a container start it with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined`";
+/// How the detail of a probe begins that needs namespaces where none are to be had.
+const NOT_TRIED: &str = "not tried";
+
+/// How the detail begins when user namespaces themselves are refused.
+const NOT_ALLOWED: &str = "not allowed";
+
+/// The probe that [`choose`] asks.
+const PRIVATE: &str = "private world";
 
 const PROBES: [Probe; 11] = [
-    Probe { name: "private world", run: private_world, remedy: "the lines below say which part is missing; scenarios written with {root} run in a bare world without it" },
+    Probe {
+        name: PRIVATE,
+        run: private_world,
+        remedy: "the lines below say which part is missing; scenarios written with {root} run in a bare world without it",
+    },
     Probe { name: "bare world", run: bare_world, remedy: "make a writable directory and name it in TMPDIR" },
-    Probe { name: "user namespaces", run: user_namespaces, remedy: USERNS_REMEDY },
-    Probe { name: "network namespaces and veth", run: network_namespaces, remedy: "load the kernel module: `modprobe veth`" },
-    Probe { name: "PID namespaces", run: pid_namespaces, remedy: "a container that masks parts of /proc forbids a fresh one: start it with `--security-opt systempaths=unconfined`" },
-    Probe { name: "overlay file system", run: overlay, remedy: "load the kernel module: `modprobe overlay`; in a user namespace Linux 5.11 or newer is needed" },
-    Probe { name: "ptrace and seccomp", run: tracing, remedy: "`sysctl -w kernel.yama.ptrace_scope=1`; in a container start it with `--cap-add SYS_PTRACE`" },
-    Probe { name: "memory cgroup", run: memory_cgroup, remedy: "run as root, or delegate a cgroup: `systemd-run --user --scope -p Delegate=yes roulette …`" },
+    Probe { name: "user namespaces", run: user_namespaces, remedy: "" },
+    Probe {
+        name: "network namespaces and veth",
+        run: network_namespaces,
+        remedy: "load the kernel module: `modprobe veth`",
+    },
+    Probe {
+        name: "PID namespaces",
+        run: pid_namespaces,
+        remedy: "a container that masks parts of /proc forbids a fresh one: start it with `--security-opt systempaths=unconfined`",
+    },
+    Probe {
+        name: "overlay file system",
+        run: overlay,
+        remedy: "load the kernel module: `modprobe overlay`; in a user namespace Linux 5.11 or newer is needed",
+    },
+    Probe {
+        name: "ptrace and seccomp",
+        run: tracing,
+        remedy: "`sysctl -w kernel.yama.ptrace_scope=1`; in a container start it with `--cap-add SYS_PTRACE`",
+    },
+    Probe {
+        name: "memory cgroup",
+        run: memory_cgroup,
+        remedy: "run as root, or delegate a cgroup: `systemd-run --user --scope -p Delegate=yes roulette …`",
+    },
     Probe { name: "time namespaces", run: time_namespaces, remedy: "needs Linux 5.6 with CONFIG_TIME_NS" },
-    Probe { name: "container engine", run: container_engine, remedy: "start Docker or Podman's API service, or name it in DOCKER_HOST; only the container source of Pebble needs it" },
+    Probe {
+        name: "container engine",
+        run: container_engine,
+        remedy: "start Docker or Podman's API service, or name it in DOCKER_HOST; only the container source of Pebble needs it",
+    },
     Probe { name: "memory", run: memory, remedy: "run fewer experiments at once: `--jobs 1`" },
 ];
 
@@ -89,15 +122,13 @@ pub fn capabilities() -> Vec<Capability> {
 
 fn capability(probe: &Probe) -> Capability {
     let (state, detail) = throw_away(probe.name).unwrap_or_else(|error| (State::No, error));
-    let needed = (state != State::Yes).then_some(probe.remedy);
-    let contained = state == State::No && in_container() && probe.remedy == USERNS_REMEDY;
-    let remedy = if contained { Some(DOCKER) } else { needed };
-    Capability {
-        name: probe.name.to_string(),
-        state,
-        detail,
-        remedy: remedy.map(str::to_string),
-    }
+    let remedy = match state {
+        State::Yes => None,
+        _ if detail.starts_with(NOT_TRIED) || detail.starts_with(NOT_ALLOWED) => Some(isolate::remedy()),
+        State::Partial if probe.name == PRIVATE => Some("run as root for the rest"),
+        _ => Some(probe.remedy),
+    };
+    Capability { name: probe.name.to_string(), state, detail, remedy: remedy.map(str::to_string) }
 }
 
 /// Runs one probe in a process of its own.
@@ -136,7 +167,7 @@ pub fn probe_main(name: &str) -> ExitCode {
 /// This machine cannot, or the scenario cannot; with what to do.
 pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKind, WorldError> {
     if wanted != Some(WorldKind::Bare) {
-        match throw_away("private world") {
+        match throw_away(PRIVATE) {
             Ok((State::Yes | State::Partial, _)) => return Ok(WorldKind::Private),
             Ok((State::No, why)) | Err(why) => {
                 let absolute = bare::requires(scenario).err();
@@ -159,21 +190,60 @@ pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKin
         Err(paths) => Err(WorldError {
             tried: format!("failed to make a bare world for `{}`", scenario.name),
             source: io::Error::other(format!("the scenario has {}", paths.join(", "))),
-            remedy: Some("write its paths with {root}, or enable private worlds (see `roulette check`)".to_string()),
+            remedy: Some(
+                "write its paths with {root}, or enable private worlds (see `roulette check`)".to_string(),
+            ),
         }),
     }
 }
 
-fn in_container() -> bool {
-    ["/.dockerenv", "/run/.containerenv"].iter().any(|path| Path::new(path).exists())
+/// A scenario that asks for nothing, to try a world with.
+fn nothing() -> Scenario {
+    use crate::scenario::{Faults, Limits, Server, ServerKind, Subject};
+    Scenario {
+        schema: 1,
+        name: "probe".to_string(),
+        purpose: String::new(),
+        subject: Subject {
+            command: Vec::new(),
+            prepare: Vec::new(),
+            age: Vec::new(),
+            state: vec!["/etc/letsencrypt".to_string()],
+            needs: Vec::new(),
+            deadline: crate::limits::DEADLINE_DEFAULT,
+            files: Default::default(),
+            templates: Default::default(),
+            env: Default::default(),
+            cwd: None,
+        },
+        artifacts: Vec::new(),
+        lock: None,
+        server: Server {
+            kind: ServerKind::Builtin,
+            http: true,
+            webroots: Vec::new(),
+            pid_file: "/run/server.pid".to_string(),
+        },
+        faults: Faults { kill: None },
+        limits: Limits { orders: 0, certificates: 0, renewed_days: 0 },
+        expect: Vec::new(),
+        folder: PathBuf::from("/"),
+        file: PathBuf::new(),
+    }
+}
+
+/// Enters namespaces of its own, or says that they are refused: then what a probe is for could
+/// not be tried.
+fn isolated() -> Result<(), String> {
+    private::isolate().map_err(|error| format!("{NOT_TRIED}: {}: {}", error.tried, error.source))
 }
 
 fn private_world() -> Result<Seen, String> {
-    private::isolate().map_err(|error| error.to_string())?;
+    isolated()?;
     let told = |error: WorldError| error.to_string();
     let scratch = scenery::scratch(&[]).map_err(told)?;
     network::build().map_err(|error| format!("failed to join two network hosts: {error}"))?;
-    let scenario = Scenario::probe();
+    let scenario = nothing();
     let scenery = scenery::Scenery::build(&scratch, &scenario, &[]).map_err(told)?;
     let mounts = scenery.layers().list().len();
     if scenery::in_user_namespace() {
@@ -186,44 +256,35 @@ fn private_world() -> Result<Seen, String> {
 }
 
 fn bare_world() -> Result<Seen, String> {
-    let folder = tempfile::tempdir().map_err(|error| {
-        format!("no temporary folder in {}: {error}", env::temp_dir().display())
-    })?;
-    nix::sys::prctl::set_child_subreaper(true)
-        .map_err(|errno| format!("no subreaper: {errno}"))?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| format!("no temporary folder in {}: {error}", env::temp_dir().display()))?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("no subreaper: {errno}"))?;
     std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no loopback: {error}"))?;
     Ok((State::Yes, format!("in {}", folder.path().parent().unwrap_or(Path::new("/")).display())))
 }
 
 fn user_namespaces() -> Result<Seen, String> {
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| errno.to_string())?;
-    let uid = nix::unistd::geteuid();
-    let _ = uid;
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| format!("{NOT_ALLOWED}: {errno}"))?;
     Ok((State::Yes, "made one".to_string()))
 }
 
 fn network_namespaces() -> Result<Seen, String> {
-    isolate::enter().map_err(|error| error.to_string())?;
+    isolated()?;
     network::build().map_err(|error| error.to_string())?;
     Ok((State::Yes, "joined two hosts".to_string()))
 }
 
 fn pid_namespaces() -> Result<Seen, String> {
-    private::isolate().map_err(|error| error.to_string())?;
+    isolated()?;
     Ok((State::Yes, format!("was process {}, with a /proc of its own", std::process::id())))
 }
 
 fn overlay() -> Result<Seen, String> {
-    private::isolate().map_err(|error| error.to_string())?;
+    isolated()?;
     let scratch = scenery::scratch(&[]).map_err(|error| error.to_string())?;
     let userns = scenery::in_user_namespace();
-    let layers = super::layers::Layers::plan(
-        &scratch.join("base"),
-        &scratch.join("probe"),
-        userns,
-        &[],
-    )
-    .map_err(|error| error.to_string())?;
+    let layers = super::layers::Layers::plan(&scratch.join("base"), &scratch.join("probe"), userns, &[])
+        .map_err(|error| error.to_string())?;
     Ok(if layers.is_one_overlay() {
         (State::Yes, "one over the whole root".to_string())
     } else {
@@ -232,8 +293,26 @@ fn overlay() -> Result<Seen, String> {
 }
 
 fn tracing() -> Result<Seen, String> {
-    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    Ok((State::Yes, format!("yama ptrace_scope {scope}")))
+    let mut tracer = tracer::Tracer::new(tracer::Options::default()).map_err(|error| error.to_string())?;
+    let mut command = tracer::Command::new(["true"]);
+    command.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+    tracer.spawn(&command).map_err(|error| error.to_string())?;
+    let mut stops = 0;
+    loop {
+        match tracer.wait(Some(Instant::now() + limits::PROBE)).map_err(|error| error.to_string())? {
+            tracer::Event::Stopped(stopped) => {
+                stops += usize::from(stopped.syscall().is_some());
+                stopped.resume().map_err(|error| error.to_string())?;
+            }
+            tracer::Event::Empty => break,
+            tracer::Event::TimedOut => return Err("`true` did not end".to_string()),
+            tracer::Event::Ended(_) | tracer::Event::Forked { .. } | tracer::Event::Woken => {}
+        }
+    }
+    if stops == 0 {
+        return Err("`true` ran past the seccomp filter without a stop".to_string());
+    }
+    Ok((State::Yes, format!("`true` stopped at {stops} system calls")))
 }
 
 fn memory_cgroup() -> Result<Seen, String> {
@@ -250,8 +329,11 @@ fn memory_cgroup() -> Result<Seen, String> {
             }
             _ => continue,
         };
-        let folder: PathBuf =
-            Path::new(mounted).join(path).join(format!("roulette-probe-{}", std::process::id()));
+        // In a container the path is the host's, and what is mounted begins at the container's.
+        let mounted = Path::new(mounted);
+        let parent = Some(mounted.join(path)).filter(|parent| parent.is_dir());
+        let parent = parent.unwrap_or_else(|| mounted.to_path_buf());
+        let folder = parent.join(format!("roulette-probe-{}", std::process::id()));
         match fs::create_dir(&folder) {
             Ok(()) => {
                 let limit = folder.join(file).exists();
@@ -271,7 +353,7 @@ fn memory_cgroup() -> Result<Seen, String> {
 }
 
 fn time_namespaces() -> Result<Seen, String> {
-    isolate::enter().map_err(|error| error.to_string())?;
+    isolated()?;
     // CLONE_NEWTIME of sched.h, which nix does not name.
     unshare(CloneFlags::from_bits_retain(0x80)).map_err(|errno| errno.to_string())?;
     Ok((State::Yes, "made one".to_string()))

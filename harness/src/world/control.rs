@@ -49,10 +49,7 @@ impl Control {
     ///
     /// # Errors
     /// The name is taken.
-    pub fn listen(
-        name: &str,
-        handler: impl Fn(Request) -> Response + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn listen(name: &str, handler: impl Fn(Request) -> Response + Send + 'static) -> io::Result<Self> {
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
         let over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&over);
@@ -76,8 +73,8 @@ impl Drop for Control {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         // Wakes the thread; where it fails, the thread has ended already.
-        let woken = SocketAddr::from_abstract_name(&self.name)
-            .and_then(|address| UnixStream::connect_addr(&address));
+        let woken =
+            SocketAddr::from_abstract_name(&self.name).and_then(|address| UnixStream::connect_addr(&address));
         if woken.is_ok()
             && let Some(thread) = self.thread.take()
         {

@@ -88,8 +88,7 @@ pub fn devices(dev: &Path) -> io::Result<SystemLog> {
 /// Neither could be mounted.
 pub fn sysfs(sys: &Path) -> io::Result<()> {
     fs::create_dir(sys)?;
-    let flags =
-        MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     if mount(Some("sysfs"), sys, Some("sysfs"), flags, None::<&str>).is_err() {
         bind(Path::new("/sys"), sys, MsFlags::MS_REC)?;
     }

@@ -26,13 +26,8 @@ pub const BUNDLES: [&str; 6] = [
 /// Variables by which programs are told of another bundle: OpenSSL and Go, certifi (certbot from
 /// `PyPI`), curl, lego, Node. Without them a program that brings its own roots would not trust
 /// the world's CA.
-const BUNDLE_VARIABLES: [&str; 5] = [
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "LEGO_CA_CERTIFICATES",
-    "NODE_EXTRA_CA_CERTS",
-];
+const BUNDLE_VARIABLES: [&str; 5] =
+    ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "LEGO_CA_CERTIFICATES", "NODE_EXTRA_CA_CERTS"];
 
 /// The file mode creation mask that cron and systemd give a job.
 pub const UMASK: u32 = 0o022;
@@ -59,10 +54,7 @@ impl Item {
 ///
 /// # Errors
 /// A file that cannot be read, with what named it.
-pub fn scenario_items(
-    scenario: &Scenario,
-    placeholders: &Placeholders,
-) -> Result<Vec<Item>, WorldError> {
+pub fn scenario_items(scenario: &Scenario, placeholders: &Placeholders) -> Result<Vec<Item>, WorldError> {
     let mut items = Vec::new();
     let subject = &scenario.subject;
     let files = subject.files.iter().map(|entry| (entry, false));
@@ -88,14 +80,29 @@ pub fn scenario_items(
     Ok(items)
 }
 
+/// Makes the scenario's state directories and webroots, and the directories of its lock and pid
+/// file. The scenario is a resolved one.
+///
+/// # Errors
+/// What the file system said, with the path.
+pub fn folders(scenario: &Scenario) -> io::Result<()> {
+    let state = scenario.subject.state.iter().map(Path::new);
+    let webroots = scenario.server.webroots.iter().map(Path::new);
+    let files = scenario.lock.iter().map(|lock| &lock.path).chain([&scenario.server.pid_file]);
+    let parents = files.filter_map(|path| Path::new(path).parent());
+    for folder in state.chain(webroots).chain(parents) {
+        fs::create_dir_all(folder)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
+    }
+    Ok(())
+}
+
 /// Puts `item` in its place: what was there is replaced, not written through.
 ///
 /// # Errors
 /// What the file system said, with the path.
 pub fn put(item: &Item) -> io::Result<()> {
-    let at = |error: io::Error| {
-        io::Error::new(error.kind(), format!("{}: {error}", item.path.display()))
-    };
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", item.path.display()));
     if let Some(parent) = item.path.parent() {
         fs::create_dir_all(parent).map_err(at)?;
     }
@@ -144,11 +151,7 @@ pub fn host_roots() -> Vec<u8> {
 }
 
 /// The scheduler's environment, the bundle's variables and the scenario's own.
-pub fn environment(
-    path_first: Option<&Path>,
-    bundle: &str,
-    scenario: &Scenario,
-) -> BTreeMap<String, String> {
+pub fn environment(path_first: Option<&Path>, bundle: &str, scenario: &Scenario) -> BTreeMap<String, String> {
     // What cron and systemd give a job (crontab(5), systemd.exec(5)), with the whole of
     // systemd's PATH.
     let mut path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string();

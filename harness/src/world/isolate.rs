@@ -43,9 +43,7 @@ const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
 /// # Errors
 /// What the kernel refused, with what usually forbids it.
 pub fn isolate() -> Result<(), WorldError> {
-    if let Some(outer) = env::var(MARKER).ok().and_then(|text| text.parse::<i32>().ok())
-        && getpid().as_raw() == 1
-    {
+    if let Some(outer) = outer() {
         return settle(outer);
     }
     let parent = getppid();
@@ -70,15 +68,28 @@ pub fn isolate() -> Result<(), WorldError> {
         again.arg0(name);
     }
     again.args(arguments).env(MARKER, getpid().to_string());
-    let status = again
-        .status()
-        .map_err(|error| fail("start the worker inside its namespaces", error))?;
+    let status = again.status().map_err(|error| fail("start the worker inside its namespaces", error))?;
     exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-/// Makes the namespaces.
-fn enter() -> Result<(), WorldError> {
-    if geteuid().is_root() {
+/// Whether this is the second process, which [`isolate`] has started: it must call it too,
+/// before anything that looks at processes or mounts.
+pub fn is_inside() -> bool {
+    outer().is_some()
+}
+
+fn outer() -> Option<i32> {
+    let outer = env::var(MARKER).ok()?.parse().ok()?;
+    (getpid().as_raw() == 1).then_some(outer)
+}
+
+/// Makes the namespaces. (The calling process itself stays in its PID namespace; its next child
+/// is the first of the new one.)
+///
+/// # Errors
+/// What the kernel refused.
+pub(super) fn enter() -> Result<(), WorldError> {
+    if geteuid().is_root() && has(&NEEDED) {
         match unshare(NAMESPACES) {
             Ok(()) => return Ok(()),
             Err(Errno::EPERM) => {}
@@ -91,7 +102,7 @@ fn enter() -> Result<(), WorldError> {
         fs::write(file, text).map_err(|source| WorldError {
             tried: format!("failed to write {file} for a user namespace"),
             source,
-            remedy: Some(USERNS_REMEDY.to_string()),
+            remedy: Some(remedy().to_string()),
         })
     };
     // Without this the kernel refuses a gid map to an ordinary user (user_namespaces(7)).
@@ -101,16 +112,46 @@ fn enter() -> Result<(), WorldError> {
     unshare(NAMESPACES).map_err(|errno| refused("namespaces in a user namespace", errno))
 }
 
+/// What a world takes of root's capabilities, by number (capabilities(7)): `CAP_CHOWN`,
+/// `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_NET_ADMIN`, `CAP_SYS_CHROOT`, `CAP_SYS_ADMIN`. The root
+/// of a container has only some; in a user namespace of its own it has all.
+const NEEDED: [u32; 6] = [0, 1, 3, 12, 18, 21];
+
+fn has(capabilities: &[u32]) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(0);
+    capabilities.iter().all(|number| effective & (1 << number) != 0)
+}
+
 /// What usually forbids user namespaces.
-pub(super) const USERNS_REMEDY: &str = "user namespaces are forbidden here: as root `sysctl -w kernel.unprivileged_userns_clone=1` (Debian), \
-     `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu), `sysctl -w user.max_user_namespaces=10000`; \
-     in a container start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN`";
+pub(super) const USERNS_REMEDY: &str = "allow user namespaces, as root: `sysctl -w user.max_user_namespaces=10000`, \
+     on Debian `sysctl -w kernel.unprivileged_userns_clone=1`, \
+     on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`; or run as root";
+
+/// The same inside a container. The root of such a container has all that a world needs; an
+/// ordinary user in it needs the last option, which lets it mount a fresh /proc.
+pub(super) const CONTAINER_REMEDY: &str = "start the container with `--cap-add SYS_ADMIN --cap-add NET_ADMIN \
+     --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`";
+
+/// What to do when namespaces are refused here.
+pub(super) fn remedy() -> &'static str {
+    let marks = ["/.dockerenv", "/run/.containerenv"];
+    if marks.iter().any(|mark| std::path::Path::new(mark).exists()) {
+        CONTAINER_REMEDY
+    } else {
+        USERNS_REMEDY
+    }
+}
 
 fn refused(what: &str, errno: Errno) -> WorldError {
     WorldError {
         tried: format!("failed to make {what}"),
         source: errno.into(),
-        remedy: Some(USERNS_REMEDY.to_string()),
+        remedy: Some(remedy().to_string()),
     }
 }
 
@@ -121,8 +162,7 @@ fn settle(outer: i32) -> Result<(), WorldError> {
         source,
         remedy: remedy.map(str::to_string),
     };
-    set_pdeathsig(Signal::SIGKILL)
-        .map_err(|errno| fail("ask to die with the parent", errno.into(), None))?;
+    set_pdeathsig(Signal::SIGKILL).map_err(|errno| fail("ask to die with the parent", errno.into(), None))?;
     // getppid() is 0 across PID namespaces; the outer /proc, still mounted, tells the truth.
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| fail("read /proc/self/status", error, None))?;

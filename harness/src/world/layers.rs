@@ -74,12 +74,7 @@ impl Layers {
     ///
     /// # Errors
     /// No overlay can be mounted at all, or a tree could not be made.
-    pub fn plan(
-        base: &Path,
-        probe: &Path,
-        userns: bool,
-        hidden: &[PathBuf],
-    ) -> io::Result<Self> {
+    pub fn plan(base: &Path, probe: &Path, userns: bool, hidden: &[PathBuf]) -> io::Result<Self> {
         fs::create_dir_all(base)?;
         let mut layers = Self {
             list: Vec::new(),
@@ -144,13 +139,7 @@ impl Layers {
         } else {
             &b",index=off,metacopy=off,redirect_dir=on"[..]
         });
-        mount(
-            Some("overlay"),
-            target,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(OsStr::from_bytes(&options)),
-        )
+        mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(OsStr::from_bytes(&options)))
     }
 
     fn descend(&mut self, path: &Path) -> io::Result<()> {
@@ -272,8 +261,7 @@ impl Layers {
     }
 
     fn place(&self, path: &Path) -> io::Result<PathBuf> {
-        let (number, layer) =
-            self.above(path).ok_or_else(|| io::Error::other("no layer holds the path"))?;
+        let (number, layer) = self.above(path).ok_or_else(|| io::Error::other("no layer holds the path"))?;
         let inside = path.strip_prefix(&layer.path).unwrap_or(Path::new(""));
         Ok(self.base.join(number.to_string()).join(inside))
     }
@@ -381,8 +369,7 @@ impl Layers {
                 if target.is_absolute() {
                     done = PathBuf::from("/");
                 }
-                waiting
-                    .extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+                waiting.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
             }
         }
         done

@@ -1,9 +1,12 @@
 //! The private host(s) a subject runs in: filesystem, network, ACME server, TLS server.
 
+pub mod bare;
+pub mod check;
 pub mod control;
 mod device;
 mod furnish;
 mod isolate;
+pub mod janitor;
 mod layers;
 mod network;
 pub mod private;
@@ -12,6 +15,8 @@ mod scenery;
 pub mod shell;
 pub mod shim;
 mod tree;
+
+pub use check::{Capability, State, capabilities, choose};
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -32,6 +37,8 @@ pub trait World {
     fn placeholders(&self) -> &Placeholders;
     /// The CA of this world.
     fn ca(&self) -> Arc<Ca>;
+    /// The name that its shims ask under ([`control::Control::listen`]).
+    fn control_name(&self) -> &str;
     /// Sets the stage for one experiment: a fresh filesystem that holds exactly `from` (`None`:
     /// the host's with the scenario's files added), no process. While the stage is up, the
     /// calling thread sees the filesystem the subject sees: `std::fs` on the subject's absolute
@@ -80,6 +87,9 @@ pub struct WorldError {
 
 /// Builds a world of `kind` for a scenario, in a worker process that is made for it. `roots`:
 /// PEM of what it trusts besides its CA's roots and the host's.
+///
+/// # Errors
+/// The part that could not be built.
 pub fn build(
     kind: WorldKind,
     scenario: &Scenario,
@@ -88,16 +98,13 @@ pub fn build(
 ) -> Result<Box<dyn World>, WorldError> {
     match kind {
         WorldKind::Private => Ok(Box::new(private::PrivateWorld::build(scenario, programs, roots)?)),
-        WorldKind::Bare => unimplemented!(),
+        WorldKind::Bare => Ok(Box::new(bare::BareWorld::build(scenario, programs, roots)?)),
     }
 }
 
-/// Which kind of world.
-pub fn choose(_scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKind, WorldError> {
-    Ok(wanted.unwrap_or(WorldKind::Private))
-}
-
-/// The harness is gone: nothing of the world may be left.
+/// The harness is gone: nothing of the world may be left. In a private world the worker is
+/// process 1 of its PID namespace, and the kernel ends everything with it, mounts and network
+/// included. A bare world has its janitor.
 pub fn abandon() -> ! {
     std::process::exit(1)
 }

@@ -58,10 +58,7 @@ pub fn build() -> io::Result<OwnedFd> {
 /// Runs `work` on a thread of its own, so that the namespaces it enters end with it.
 fn in_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        scope
-            .spawn(work)
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the network thread panicked")))
+        scope.spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("the network thread panicked")))
     })
 }
 
@@ -112,8 +109,7 @@ impl Link {
         message.header.index = index;
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
-        self.ask(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(|error| told("setting a link up", &error))
+        self.ask(RouteNetlinkMessage::SetLink(message), 0).map_err(|error| told("setting a link up", &error))
     }
 
     fn address(&mut self, index: u32, address: Ipv4Addr) -> io::Result<()> {

@@ -2,13 +2,13 @@
 //! production host names runs as it is.
 
 use std::{
-    sync::Arc,
     collections::BTreeMap,
     fs::{self, File},
     io,
     net::IpAddr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -21,7 +21,7 @@ use nix::{
 };
 use process_roulette_tracer as tracer;
 
-pub use super::isolate::isolate;
+pub use super::isolate::{is_inside, isolate};
 use super::{
     Snapshot, Stage, World, WorldError,
     control::{PRIVATE_NAME, VARIABLE},
@@ -68,7 +68,8 @@ pub struct PrivateWorld {
 }
 
 impl PrivateWorld {
-    /// Builds the world for one scenario and starts its CA.
+    /// Builds the world for one scenario and starts its CA. `roots`: PEM of what it trusts besides
+    /// that CA and what the host trusts.
     ///
     /// # Errors
     /// The part that could not be built, with what the kernel said.
@@ -104,7 +105,11 @@ impl World for PrivateWorld {
     }
 
     fn ca(&self) -> Arc<Ca> {
-        self.ca.clone()
+        Arc::clone(&self.ca)
+    }
+
+    fn control_name(&self) -> &str {
+        PRIVATE_NAME
     }
 
     fn stage(&mut self, from: Option<&Snapshot>) -> Result<Box<dyn Stage + '_>, WorldError> {
@@ -123,8 +128,7 @@ impl World for PrivateWorld {
         }
         // From here on dropping it cleans up.
         let mut stage = PrivateStage { world: self, folder, from, inside: None, init: None };
-        let inside =
-            File::open("/proc/thread-self/ns/mnt").map_err(failed("open the stage's mounts"))?;
+        let inside = File::open("/proc/thread-self/ns/mnt").map_err(failed("open the stage's mounts"))?;
         stage.inside = Some(inside.into());
         stage.start_init()?;
         Ok(Box::new(stage))
@@ -231,10 +235,7 @@ impl Stage for PrivateStage<'_> {
         let number = self.world.snapshots;
         self.outside(|scenery, trees| {
             let tree = scenery.scratch().join(format!("snapshot-{number}"));
-            scenery
-                .layers()
-                .copy(Some(trees), &tree)
-                .map_err(failed("keep the filesystem of a stage"))?;
+            scenery.layers().copy(Some(trees), &tree).map_err(failed("keep the filesystem of a stage"))?;
             Ok(Snapshot { tree })
         })
     }
@@ -285,11 +286,7 @@ fn start_ca(scratch: &Path, programs: &Programs) -> Result<Ca, WorldError> {
 }
 
 /// Every file that the world gets. `roots`: what it trusts besides the host's roots, as PEM.
-fn items(
-    scenario: &Scenario,
-    placeholders: &Placeholders,
-    roots: &str,
-) -> Result<Vec<Item>, WorldError> {
+fn items(scenario: &Scenario, placeholders: &Placeholders, roots: &str) -> Result<Vec<Item>, WorldError> {
     let mut items = furnish::host_items(
         scenario,
         HOST,

@@ -48,26 +48,53 @@ impl Proc {
     /// # Errors
     /// The directory cannot be read. A process that ends meanwhile is no error.
     pub fn all(&self) -> io::Result<BTreeMap<i32, Process>> {
+        let processes = self.pids()?.into_iter().filter_map(|pid| self.process(pid));
+        Ok(processes.map(|process| (process.pid, process)).collect())
+    }
+
+    fn pids(&self) -> io::Result<Vec<i32>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut folder = Dir::openat(self.0.as_fd(), ".", flags, Mode::empty())?;
-        let mut found = BTreeMap::new();
+        let mut found = Vec::new();
         for entry in folder.iter() {
-            let entry = entry?;
-            let pid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid
-                && let Some(process) = self.process(pid)
-            {
-                found.insert(pid, process);
+            found.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()));
+        }
+        Ok(found)
+    }
+
+    /// Every process below `ancestor`, its own children first.
+    ///
+    /// # Errors
+    /// See [`Proc::all`].
+    pub fn below(&self, ancestor: i32) -> io::Result<Vec<Process>> {
+        // One small file a process, so that a host with thousands costs milliseconds; only what
+        // is found is looked at closely.
+        let mut parents: Vec<(i32, i32)> = Vec::new();
+        for pid in self.pids()? {
+            parents.extend(self.parent(pid).map(|parent| (pid, parent)));
+        }
+        let mut found = Vec::new();
+        let mut waiting = vec![ancestor];
+        while let Some(above) = waiting.pop() {
+            for (pid, _) in parents.iter().filter(|(_, parent)| *parent == above) {
+                found.extend(self.process(*pid));
+                waiting.push(*pid);
             }
         }
         Ok(found)
     }
 
+    fn parent(&self, pid: i32) -> Option<i32> {
+        let stat = self.read(&format!("{pid}/stat"))?;
+        // The name, in parentheses, may hold anything (proc_pid_stat(5)).
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
+        rest.split_whitespace().nth(1)?.parse().ok()
+    }
+
     fn process(&self, pid: i32) -> Option<Process> {
         let status = String::from_utf8_lossy(&self.read(&format!("{pid}/status"))?).into_owned();
-        let field = |name: &str| {
-            status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-        };
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let pids = field("NSpid:").unwrap_or_default();
         let line = self.read(&format!("{pid}/cmdline"))?;
         let words: Vec<_> = line

@@ -24,8 +24,7 @@ use super::{
     furnish::{self, Item},
     layers::{Layers, bind},
     processes::Proc,
-    shim,
-    tree,
+    shim, tree,
 };
 use crate::{limits, scenario::Scenario};
 
@@ -99,25 +98,17 @@ impl Scenery {
     /// The part that could not be made, with what the kernel said.
     pub fn build(scratch: &Path, scenario: &Scenario, items: &[Item]) -> Result<Self, WorldError> {
         // From here on this thread's root and working directory are its own.
-        unshare(CloneFlags::CLONE_FS)
-            .map_err(|errno| failed("separate the thread's root")(errno.into()))?;
-        let outside = File::open("/proc/thread-self/ns/mnt")
-            .map_err(failed("open the mount namespace"))?
-            .into();
+        unshare(CloneFlags::CLONE_FS).map_err(|errno| failed("separate the thread's root")(errno.into()))?;
+        let outside =
+            File::open("/proc/thread-self/ns/mnt").map_err(failed("open the mount namespace"))?.into();
         let proc = Proc::open().map_err(failed("open /proc"))?;
         let log = device::devices(&scratch.join("dev")).map_err(failed("make /dev"))?;
         device::sysfs(&scratch.join("sys")).map_err(failed("mount /sys"))?;
         let program = scratch.join("roulette");
         own_program(&program).map_err(failed("make the harness's own program available"))?;
         let layers = layers(scratch, scenario, items)?;
-        let mut scenery = Self {
-            scratch: scratch.to_path_buf(),
-            outside,
-            proc,
-            layers,
-            folders: 0,
-            _log: log,
-        };
+        let mut scenery =
+            Self { scratch: scratch.to_path_buf(), outside, proc, layers, folders: 0, _log: log };
         let base = scenery.scratch.join("base");
         let folder = scenery.folder()?;
         scenery.enter(&base, &folder)?;
@@ -153,9 +144,7 @@ impl Scenery {
         ["", "work", "root", "shm"]
             .iter()
             .try_for_each(|part| fs::create_dir(folder.join(part)))
-            .and_then(|()| {
-                fs::set_permissions(folder.join("shm"), fs::Permissions::from_mode(0o1777))
-            })
+            .and_then(|()| fs::set_permissions(folder.join("shm"), fs::Permissions::from_mode(0o1777)))
             .map_err(failed("make a folder in the scratch space"))?;
         Ok(folder)
     }
@@ -206,9 +195,7 @@ impl Scenery {
 fn own_program(place: &Path) -> io::Result<()> {
     let running = fs::metadata("/proc/self/exe")?;
     let same = |path: &Path| {
-        fs::metadata(path).is_ok_and(|meta| {
-            (meta.dev(), meta.ino()) == (running.dev(), running.ino())
-        })
+        fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (running.dev(), running.ino()))
     };
     match env::current_exe() {
         Ok(path) if same(&path) => {
@@ -221,15 +208,7 @@ fn own_program(place: &Path) -> io::Result<()> {
 
 /// Fills the stage that the calling thread is on.
 fn put(scenario: &Scenario, items: &[Item]) -> io::Result<()> {
-    let state = scenario.subject.state.iter().map(Path::new);
-    let webroots = scenario.server.webroots.iter().map(Path::new);
-    let files = scenario.lock.iter().map(|lock| &lock.path).chain([&scenario.server.pid_file]);
-    let parents = files.filter_map(|path| Path::new(path).parent());
-    for folder in state.chain(webroots).chain(parents) {
-        fs::create_dir_all(folder).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
-        })?;
-    }
+    furnish::folders(scenario)?;
     for item in items {
         furnish::put(item)?;
     }
@@ -299,8 +278,7 @@ fn layers(scratch: &Path, scenario: &Scenario, items: &[Item]) -> Result<Layers,
     let mut writable: Vec<&Path> = Vec::new();
     if in_user_namespace() {
         writable.extend(USUAL.map(Path::new).into_iter().filter(|path| path.is_dir()));
-        let artifacts =
-            scenario.artifacts.iter().flat_map(|artifact| [&artifact.certificate, &artifact.key]);
+        let artifacts = scenario.artifacts.iter().flat_map(|artifact| [&artifact.certificate, &artifact.key]);
         let files = artifacts
             .chain(scenario.lock.iter().map(|lock| &lock.path))
             .chain([&scenario.server.pid_file])
@@ -310,9 +288,7 @@ fn layers(scratch: &Path, scenario: &Scenario, items: &[Item]) -> Result<Layers,
         writable.extend(scenario.server.webroots.iter().map(Path::new));
     }
     for path in writable {
-        layers
-            .writable_as_far(path)
-            .map_err(failed(format!("make {} writable", path.display())))?;
+        layers.writable_as_far(path).map_err(failed(format!("make {} writable", path.display())))?;
     }
     // The harness's own program is a mount point.
     layers

@@ -47,8 +47,7 @@ const CONTROLS: [(&str, &str); 4] = [
 ];
 
 /// Where programs are looked for.
-const FOLDERS: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Exit code of `systemctl` for a unit that is not running (LSB, systemctl(1)).
 const NOT_RUNNING: u8 = 3;
@@ -63,26 +62,33 @@ pub fn is_shim(name: &str) -> bool {
     name != "guard" && names().any(|known| known == name)
 }
 
-/// Where a private world puts the shims and `guard`.
+/// Where the host has `name`.
+fn on_host(name: &str) -> Vec<PathBuf> {
+    FOLDERS
+        .iter()
+        .filter(|folder| fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()))
+        .map(|folder| Path::new(folder).join(name))
+        .filter(|path| fs::symlink_metadata(path).is_ok())
+        .collect()
+}
+
+/// The shims and `guard`, with the usual folder of each, without the controls of servers that
+/// the host has.
+fn for_host() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let controls = CONTROLS.into_iter().filter(|(name, _)| *name == "guard" || on_host(name).is_empty());
+    MANAGERS.into_iter().chain(controls)
+}
+
+/// The names that a world on this host has the harness's own program under.
+pub(super) fn names_for_host() -> impl Iterator<Item = &'static str> {
+    for_host().map(|(name, _)| name)
+}
+
+/// Where a private world puts the shims and `guard`: also wherever the host has a service
+/// manager of its own.
 pub(super) fn places() -> Vec<PathBuf> {
-    let mut places = Vec::new();
-    let on_host = |name: &str| {
-        FOLDERS
-            .iter()
-            .filter(|folder| fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()))
-            .map(|folder| Path::new(folder).join(name))
-            .filter(|path| fs::symlink_metadata(path).is_ok())
-            .collect::<Vec<_>>()
-    };
-    for (name, folder) in MANAGERS {
-        places.extend(on_host(name));
-        places.push(Path::new(folder).join(name));
-    }
-    for (name, folder) in CONTROLS {
-        if name == "guard" || on_host(name).is_empty() {
-            places.push(Path::new(folder).join(name));
-        }
-    }
+    let mut places: Vec<PathBuf> = for_host().map(|(name, folder)| Path::new(folder).join(name)).collect();
+    places.extend(MANAGERS.iter().flat_map(|(name, _)| on_host(name)));
     places.sort();
     places.dedup();
     places
@@ -142,8 +148,8 @@ fn systemctl(args: &[String]) -> Result<(Act, String), String> {
                 signal = parse_signal(rest.next().ok_or("a signal must follow -s")?)?;
             }
             // Options with a value of their own.
-            "-t" | "--type" | "-p" | "--property" | "-H" | "--host" | "-M" | "--machine"
-            | "-o" | "--output" | "-n" | "--lines" | "--kill-whom" | "--kill-who" | "--job-mode" => {
+            "-t" | "--type" | "-p" | "--property" | "-H" | "--host" | "-M" | "--machine" | "-o"
+            | "--output" | "-n" | "--lines" | "--kill-whom" | "--kill-who" | "--job-mode" => {
                 rest.next();
             }
             option if option.starts_with("--signal=") => {
@@ -165,8 +171,8 @@ fn systemctl(args: &[String]) -> Result<(Act, String), String> {
         "status" | "show" => Act::Status,
         "is-active" => Act::IsActive,
         "kill" => Act::Send(signal),
-        "daemon-reload" | "daemon-reexec" | "enable" | "disable" | "is-enabled" | "mask"
-        | "unmask" | "reset-failed" | "is-system-running" | "list-units" | "cat" => Act::Nothing,
+        "daemon-reload" | "daemon-reexec" | "enable" | "disable" | "is-enabled" | "mask" | "unmask"
+        | "reset-failed" | "is-system-running" | "list-units" | "cat" => Act::Nothing,
         "is-failed" => return Err("is-failed is not supported".to_string()),
         other => return Err(format!("unknown command verb `{other}`")),
     };
@@ -174,8 +180,7 @@ fn systemctl(args: &[String]) -> Result<(Act, String), String> {
 }
 
 fn service(args: &[String]) -> Result<(Act, String), String> {
-    let words: Vec<&str> =
-        args.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
     let [unit, verb, ..] = words[..] else {
         return Err("a service and what to do with it must be named".to_string());
     };
@@ -308,8 +313,8 @@ fn start(unit: &str) -> io::Result<()> {
 
 /// Sends SIGTERM and waits until the process is gone.
 fn stop(pid: Pid) -> io::Result<()> {
-    let raw = rustix::process::Pid::from_raw(pid.as_raw())
-        .ok_or_else(|| io::Error::other("no such process"))?;
+    let raw =
+        rustix::process::Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("no such process"))?;
     let handle = match rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) {
         Ok(handle) => handle,
         Err(rustix::io::Errno::SRCH) => return Ok(()),

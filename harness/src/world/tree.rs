@@ -33,14 +33,8 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copy_entry(from, to, &mut links)
 }
 
-fn copy_entry(
-    from: &Path,
-    to: &Path,
-    links: &mut HashMap<(u64, u64), PathBuf>,
-) -> io::Result<()> {
-    let at = |error: io::Error| {
-        io::Error::new(error.kind(), format!("copying {}: {error}", from.display()))
-    };
+fn copy_entry(from: &Path, to: &Path, links: &mut HashMap<(u64, u64), PathBuf>) -> io::Result<()> {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("copying {}: {error}", from.display()));
     let meta = fs::symlink_metadata(from).map_err(at)?;
     let kind = meta.file_type();
     if !kind.is_dir() && meta.nlink() > 1 {
@@ -132,20 +126,6 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The value of one extended attribute; `None` when it is not set.
-///
-/// # Errors
-/// What the file system said.
-pub fn xattr(path: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
-    let name = CString::new(name)?;
-    let mut value = [0_u8; 4096];
-    match rustix::fs::lgetxattr(path, name.as_c_str(), &mut value[..]) {
-        Ok(length) => Ok(Some(value[..length].to_vec())),
-        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 /// Adds to `found` every path at which `now` differs from `then` (`None`: everything in `now`
 /// that is not a directory is a difference). Paths are told as `name` plus the path in the tree.
 /// A directory differs when its owner, mode or kind does, not when its time stamp does: what was
@@ -208,12 +188,7 @@ fn add_all(tree: Option<&Path>, name: &Path, found: &mut BTreeSet<PathBuf>) -> i
     Ok(())
 }
 
-fn differ(
-    before: &Path,
-    old: &fs::Metadata,
-    after: &Path,
-    new: &fs::Metadata,
-) -> io::Result<bool> {
+fn differ(before: &Path, old: &fs::Metadata, after: &Path, new: &fs::Metadata) -> io::Result<bool> {
     let head = |meta: &fs::Metadata| (meta.mode(), meta.uid(), meta.gid());
     if head(old) != head(new) {
         return Ok(true);
@@ -228,15 +203,7 @@ fn differ(
     if new.file_type().is_symlink() {
         return Ok(fs::read_link(before)? != fs::read_link(after)?);
     }
-    Ok(new.is_file()
-        && new.size() <= COMPARED_BYTES_MAX
-        && fs::read(before)? != fs::read(after)?)
-}
-
-/// Whether `path` is a whiteout: how an overlay's upper layer says "deleted".
-pub fn is_whiteout(meta: &fs::Metadata) -> bool {
-    SFlag::from_bits_truncate(meta.mode() & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR
-        && meta.rdev() == 0
+    Ok(new.is_file() && new.size() <= COMPARED_BYTES_MAX && fs::read(before)? != fs::read(after)?)
 }
 
 /// `path` without its leading `/`, to be joined to another root.
@@ -267,8 +234,7 @@ mod tests {
         let tree = folder.path().join("tree");
         fs::create_dir_all(tree.join("live/example.com")).expect("folders");
         fs::write(tree.join("key.pem"), "key").expect("a file");
-        fs::set_permissions(tree.join("key.pem"), fs::Permissions::from_mode(0o600))
-            .expect("its mode");
+        fs::set_permissions(tree.join("key.pem"), fs::Permissions::from_mode(0o600)).expect("its mode");
         fs::hard_link(tree.join("key.pem"), tree.join("also.pem")).expect("a hard link");
         symlink("../../key.pem", tree.join("live/example.com/privkey.pem")).expect("a symlink");
         folder
