@@ -23,7 +23,7 @@ use crate::{
     run::{Assignment, Calls, Detail, Outcome, RunError, Runner, Told},
     scenario::{Placeholders, Scenario},
     state,
-    target::ServerSpec,
+    target::{ServerSpec, this_program},
     verdict::{Judgement, Phase, Verdict},
     world::{Snapshot, World, WorldError},
 };
@@ -107,6 +107,7 @@ impl<'w> Workbench<'w> {
             setup_step(&mut runner, command, "age")?;
         }
         runner.end_subject()?;
+        runner.end_server();
         drop(runner);
         let prepared_roles = roles(&stage.touched()?, &root);
         stage.clear()?;
@@ -394,13 +395,15 @@ impl Phases {
         };
         let judgements = invariant::judge_phase(&evidence, &self.judgements);
         self.judgements.extend(judgements);
+        invariant::explain(&mut self.judgements);
         self.state = state::describe(&now, &served, &lock);
         if phase == Phase::Aftermath {
             self.aftermath.clone_from(&self.state);
         }
     }
 
-    fn record(self, planned: Planned, inconclusive: Option<String>, recovery_output: String, started: Instant) -> ExperimentRecord {
+    fn record(mut self, planned: Planned, inconclusive: Option<String>, recovery_output: String, started: Instant) -> ExperimentRecord {
+        invariant::explain(&mut self.judgements);
         let violations: Vec<Violation> = self
             .judgements
             .iter()
@@ -442,6 +445,7 @@ fn server_spec(scenario: &Scenario, placeholders: &Placeholders) -> ServerSpec {
         key: first.map(|a| a.key.clone()).unwrap_or_default(),
         pid_file: scenario.server.pid_file.clone(),
         unit_file: None,
+        program: this_program(),
         allow_missing: false,
     }
 }

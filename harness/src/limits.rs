@@ -167,3 +167,7 @@ pub const JOBS_PER_CORE: u32 = 3;
 /// Workers that may go away in the middle of an experiment before the run is given up: one can be
 /// the victim of a machine short of memory, several are our bug.
 pub const WORKERS_LOST: u32 = 3;
+
+/// The same as [`SURVIVORS`], for processes that hold the subject's lock: a client that goes on
+/// under an inherited lock is quiet while it polls the CA.
+pub const SURVIVORS_LOCKED: Duration = Duration::from_secs(8);

@@ -97,12 +97,10 @@ fn component_role(component: &str) -> String {
             return format!("tmp{RANDOM}{}", numbers(tail));
         }
     }
-    // A whole component of base64url, as ACME tokens, accounts and order ids are.
-    if component.len() >= 20
-        && component.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        && looks_random(component)
-    {
-        return RANDOM.to_owned();
+    // Base64url, as ACME tokens, accounts and order ids are: a whole component, or a component's
+    // end after a prefix of somebody's own.
+    if let Some(start) = token_start(component) {
+        return format!("{}{RANDOM}", &component[..start]);
     }
     let mut role = String::with_capacity(component.len());
     let mut run = String::new();
@@ -117,6 +115,22 @@ fn component_role(component: &str) -> String {
     }
     push_run(&mut role, &run);
     role
+}
+
+/// Where a token of base64url begins that goes on to the component's end. Tokens of 256 bits (43
+/// letters) are looked for first: their own `-` and `_` are no prefix's end.
+fn token_start(component: &str) -> Option<usize> {
+    let is_token = |text: &str| {
+        text.len() >= 20
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && looks_random(text)
+    };
+    let whole = component.len().checked_sub(43).filter(|start| {
+        component.is_char_boundary(*start)
+            && (*start == 0 || !component.as_bytes()[start - 1].is_ascii_alphanumeric())
+            && is_token(&component[*start..])
+    });
+    whole.or_else(|| is_token(component).then_some(0))
 }
 
 fn push_run(role: &mut String, run: &str) {
@@ -176,6 +190,7 @@ mod tests {
             ("/etc/ssl/site/.key.pem.aB3xQ9", "/etc/ssl/site/.key.pem.{X}"),
             ("/tmp/tmp.Ab3dE6gH9k", "/tmp/tmp.{X}"),
             ("/tmp/tmpab_d3f9x", "/tmp/tmp{X}"),
+            ("/var/www/.guard-zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s", "/var/www/.guard-{X}"),
             ("/var/www/.well-known/acme-challenge/zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s", "/var/www/.well-known/acme-challenge/{X}"),
             ("/etc/letsencrypt/accounts/acme-v02.api.letsencrypt.org/directory/0f3a9be2c4d5e6f708192a3b4c5d6e7f/meta.json", "/etc/letsencrypt/accounts/acme-v{N}.api.letsencrypt.org/directory/{X}/meta.json"),
         ] {

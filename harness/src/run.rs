@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    fcntl::OFlag,
-    sys::memfd::{MFdFlags, memfd_create},
-};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use process_roulette_tracer::{self as tracer, Status, Stop, Stopped, Tracer};
 
 use crate::{
@@ -32,7 +29,7 @@ use crate::{
     role::Roles,
     scenario::Scenario,
     state,
-    target::{Server, ServerSpec, served, this_program},
+    target::{Server, ServerSpec, served},
     world::{Stage, WorldError, control},
 };
 
@@ -222,6 +219,8 @@ struct State<'b, 't, 'c> {
     /// The task that was held at the point: its one effect is allowed to happen.
     spared: Option<i32>,
     last_activity: Instant,
+    /// The first grace is over, and what is left was found to hold the lock.
+    patience: bool,
     assignment: &'c mut Assignment<'b, 't>,
 }
 
@@ -249,20 +248,16 @@ impl<'a> Runner<'a> {
     /// Starts the world's server, as at boot.
     pub fn start_server(&mut self) -> Result<(), WorldError> {
         self.server = None;
-        let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("make a pipe", errno.into()));
-        let (stdin, requests) = pipe()?;
-        let (answers, stdout) = pipe()?;
-        let mut command = self.stage.command(&self.server_spec.argv());
-        command.program = Some(this_program());
-        command.stdin = Some(stdin);
-        command.stdout = Some(stdout);
-        let pid = tracer::spawn_untraced(&command)
-            .map_err(|error| failed("start the world's server", std::io::Error::other(error)))?;
-        drop(command);
-        let server = Server::attach(pid, requests, answers)?;
+        let server = Server::start(self.stage, &self.server_spec)?;
         self.decoder.server = self.decoder.proc.inner_pid(server.pid());
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Ends the world's server, as at shutdown. Must come before the stage is cleared: a PID
+    /// namespace's end waits for its dead to be reaped.
+    pub fn end_server(&mut self) {
+        self.server = None;
     }
 
     /// The procfs where process ids are the tracer's.
@@ -325,6 +320,7 @@ impl<'a> Runner<'a> {
             struck: false,
             spared: None,
             last_activity: started,
+            patience: false,
             assignment: &mut assignment,
         };
         let result = self.drive(&mut state, started);
@@ -352,7 +348,9 @@ impl<'a> Runner<'a> {
                 if self.processes.of_run(state.index).is_empty() {
                     return Ok(());
                 }
-                look_at = look_at.min(state.last_activity + self.grace(state));
+                if !state.patience {
+                    look_at = look_at.min(state.last_activity + self.grace(state));
+                }
             }
             let wait_until = match &state.pending {
                 Some(pending) => deadline.min(pending.since + limits::SIGNAL_PROOF),
@@ -387,9 +385,12 @@ impl<'a> Runner<'a> {
                         self.settle_pending(state, false)?;
                     } else if Instant::now() >= deadline {
                         self.deadline_passed(state)?;
-                    } else if leader_gone {
+                    } else if leader_gone && self.given_up(state) {
                         self.survivors(state);
                         return Ok(());
+                    } else {
+                        look_at = deadline.min(Instant::now() + limits::SURVIVORS);
+                        state.patience = true;
                     }
                 }
             }
@@ -403,6 +404,15 @@ impl<'a> Runner<'a> {
             self.processes.get(*pid).is_some_and(|p| state.assignment.left_by_clean_run.contains(&p.name()))
         });
         if known { limits::KNOWN_SURVIVORS } else { limits::SURVIVORS }
+    }
+
+    /// Whether what outlives the leader is done with: it has been quiet for long enough. With the
+    /// lock in its hands it may be at legitimate work, such as polling the CA.
+    fn given_up(&self, state: &State<'_, '_, '_>) -> bool {
+        let grace = self.grace(state);
+        let locked = grace == limits::SURVIVORS
+            && lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(true);
+        state.last_activity.elapsed() >= if locked { limits::SURVIVORS_LOCKED } else { grace }
     }
 
     fn survivors(&mut self, state: &mut State<'_, '_, '_>) {
@@ -595,10 +605,7 @@ impl<'a> Runner<'a> {
         if locked_points.contains(&seen.point)
             && lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(false)
         {
-            let process = seen.point.process.clone();
-            if !state.outcome.run.survivors.iter().any(|s| s.process == process) {
-                state.outcome.run.survivors.push(Survivor { process, locked: Some(false) });
-            }
+            state.outcome.run.unlocked.push(format!("{}: {} {}", seen.point.process, seen.effect.op, seen.effect.path));
         }
     }
 
@@ -608,6 +615,12 @@ impl<'a> Runner<'a> {
         seen.failed = failed;
         if seen.effect.op == "reload" && !failed {
             state.outcome.run.reloads += 1;
+            // Two reloads shortly after one another would be one to the server, and one before an
+            // install would be a matter of luck.
+            if let Some(server) = &mut self.server {
+                // A server that is gone shows in what is served.
+                let _ = server.settle();
+            }
         }
         if state.assignment.detail == Detail::Census {
             let seen = seen.clone();
@@ -771,10 +784,6 @@ impl Drop for Runner<'_> {
         self.ca.set_gate(None);
         self.control.wake(None);
     }
-}
-
-fn failed(tried: &str, source: std::io::Error) -> WorldError {
-    WorldError { tried: format!("failed to {tried}"), source, remedy: None }
 }
 
 /// Sends a signal; a process that is already gone is fine.

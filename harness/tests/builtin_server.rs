@@ -5,14 +5,14 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
 };
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use process_roulette::target::{Server, ServerSpec, served};
+use process_roulette::target::{Server, ServerSpec, served, this_program};
+use process_roulette_tracer::{Command, spawn_untraced};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 
 /// A folder with a pair in it and a server that serves it. Ports are held until the server takes
@@ -27,6 +27,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let spec = ServerSpec {
+            program: env!("CARGO_BIN_EXE_roulette").into(),
             tls: free_port(),
             http: Some(free_port()),
             webroots: vec![at("www")],
@@ -50,17 +51,7 @@ impl Site {
         fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
     }
     fn try_start(&self) -> Result<Server, String> {
-        let argv = self.spec.argv();
-        let mut child: Child = Command::new(env!("CARGO_BIN_EXE_roulette"))
-            .args(&argv[1..])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let pid = Pid::from_raw(child.id().try_into().unwrap());
-        Server::attach(pid, stdin.into(), stdout.into()).map_err(|error| error.to_string())
+        Server::start_as(Command::new(self.spec.argv()), &self.spec).map_err(|error| error.to_string())
     }
     /// Starts it, on other ports if these were taken meanwhile.
     fn start(&mut self) -> Server {
@@ -215,4 +206,18 @@ fn dropping_the_handle_ends_the_process() {
     assert!(server.is_alive());
     drop(server);
     assert_eq!(site.served().unwrap_err(), "connection refused");
+}
+
+#[test]
+fn this_program_is_found_without_its_name() {
+    let (answers, stdout) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let mut command = Command::new(["no such name", "--list"]);
+    command.program = Some(this_program());
+    command.stdout = Some(stdout);
+    let pid = spawn_untraced(&command).unwrap();
+    drop(command);
+    let mut said = String::new();
+    fs::File::from(answers).read_to_string(&mut said).unwrap();
+    nix::sys::wait::waitpid(pid, None).unwrap();
+    assert!(said.contains("this_program_is_found_without_its_name"), "{said}");
 }

@@ -1,1 +1,4 @@
 //! Shared helpers of the tests.
+
+pub mod ca;
+pub mod program;

@@ -213,6 +213,8 @@ fn an_aged_certificate_keeps_key_and_names_and_is_about_to_expire() {
         leaf.verify_signature(Some(issuer.public_key())).unwrap();
         assert!(issuer.is_ca() && !leaf.is_ca());
         assert_eq!(super::pem::scan(ca.root_pem().as_bytes()).unwrap()[0].der, blocks[1].der);
+        pair.write("root.pem", &ca.root_pem());
+        openssl(pair.folder.path(), "verify -x509_strict -purpose sslserver -CAfile root.pem cert.pem");
     }
 }
 

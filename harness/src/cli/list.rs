@@ -7,10 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    fault::Family,
-    scenario::{INVARIANTS, Scenario},
-};
+use crate::{fault::Family, invariant, scenario::Scenario};
 
 use super::{
     arguments::{ListOptions, TextOrJson},
@@ -57,31 +54,14 @@ pub(super) fn list(options: &ListOptions) -> Result<ExitCode, CliError> {
         schema: 1,
         scenarios: files.into_iter().map(found).collect(),
         faults: Family::ALL.iter().map(|(name, text, _)| Named { name, text }).collect(),
-        invariants: INVARIANTS.iter().map(|name| Named { name, text: promise(name) }).collect(),
+        invariants: invariant::all()
+            .iter()
+            .map(|one| Named { name: one.name(), text: one.promise() })
+            .collect(),
     };
     match options.format {
         TextOrJson::Json => print_json(&listing),
         TextOrJson::Text => print(&text(&listing)),
-    }
-}
-
-/// What an invariant promises.
-fn promise(name: &str) -> &'static str {
-    match name {
-        "pair-intact" => "the private key matches the certificate at the paths the server reads",
-        "no-partial-files" => "every key and certificate is whole, and no litter is left after recovery",
-        "lock-released" => "once the run is dead, the next one can take the lock",
-        "one-at-a-time" => "no two runs are ever inside the state-changing part together",
-        "at-most-one-reload" => "the server is reloaded at most once for each new certificate",
-        "no-lost-reload" => "after recovery the server serves the newest certificate on disk",
-        "always-serving" => "at every moment a TLS handshake succeeds with a valid certificate",
-        "recovers" => "the next scheduled run ends well with a valid certificate, with nobody's help",
-        "key-private" => "no private key is ever readable by others, not even for one effect",
-        "no-orphans" => "when the fault is over no process of the run is left running unlocked",
-        "honest-exit" => "a run that failed or was killed does not report success",
-        "bounded-issuance" => "an incident costs at most so many new orders and certificates",
-        "ends" => "every run ends within its deadline",
-        _ => "",
     }
 }
 

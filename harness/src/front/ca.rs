@@ -116,19 +116,15 @@ impl Ca {
         self.ledger.take_requests()
     }
 
-    /// Whether its programs still run; if not, the error says which ended, how, and what it
+    /// Whether its programs still run; if not, the error says which ended, how, and what they
     /// printed last. Ask when a baseline fails: a Pebble that went away explains it.
     pub fn health(&self) -> Result<(), CaError> {
-        for child in &self.started.children {
-            if let Some(end) = child.exited() {
-                return Err(CaError(format!(
-                    "{} {end} while the world was in use; {}",
-                    child.name(),
-                    child.last_words()
-                )));
-            }
-        }
-        Ok(())
+        let ended = self.started.children.iter().filter_map(|child| {
+            let end = child.exited()?;
+            Some(format!("{} {end} while the world was in use; {}", child.name(), child.last_words()))
+        });
+        let ended: Vec<String> = ended.collect();
+        if ended.is_empty() { Ok(()) } else { Err(CaError(ended.join("\n"))) }
     }
 }
 
@@ -194,6 +190,13 @@ async fn start(
         failed(&format!("listen on {} port {} for the ACME front", spec.address, spec.front_port), &error)
     })?;
     let front_address = listener.local_addr().map_err(|error| failed("ask for the front's port", &error))?;
+    // What Pebble is about to do with its DNS server, and what fails with the loopback device down.
+    std::net::TcpStream::connect_timeout(&front_address, limits::HANDSHAKE).map_err(|error| {
+        CaError(format!(
+            "failed to reach {front_address} from its own host: {error}; is the loopback device of the CA's \
+             network namespace up (`ip link set lo up`)?"
+        ))
+    })?;
     let identity = root
         .identity(&spec.names, spec.address)
         .map_err(|error| failed(&format!("make a certificate for {}", spec.names.join(", ")), &error))?;
@@ -364,7 +367,8 @@ fn spawn(
 async fn wait_until(child: &Child, what: &str, mut ready: impl AsyncFnMut() -> bool) -> Result<(), Refusal> {
     let deadline = Clock::now() + limits::PEBBLE_START;
     loop {
-        if ready().await {
+        // Something else at that port may take the question and never answer.
+        if tokio::time::timeout(limits::HANDSHAKE, ready()).await.unwrap_or(false) {
             return Ok(());
         }
         if let Some(end) = child.exited() {

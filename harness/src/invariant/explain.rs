@@ -5,6 +5,7 @@
 //! judgement that is not held is looked up in a small table; what an earlier (or simultaneous)
 //! violation explains starts no finding of its own.
 
+use super::no_partial_files::LEFT_OVER;
 use crate::verdict::{Judgement, Phase, Verdict};
 
 /// One invariant whose violation explains others.
@@ -129,6 +130,8 @@ fn root(judgements: &[Judgement], invariant: &str) -> Option<(Phase, String)> {
         .iter()
         .filter(|judgement| judgement.invariant == invariant && judgement.verdict == Verdict::Violated)
         .filter(|judgement| judgement.phase != Phase::Always)
+        // What lies about has no consequences.
+        .filter(|judgement| !judgement.detail.starts_with(LEFT_OVER))
         .min_by_key(|judgement| (judgement.explained_by.is_some(), judgement.phase))
         .map(|judgement| {
             let root = judgement.explained_by.as_deref().unwrap_or(invariant);

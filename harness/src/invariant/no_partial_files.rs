@@ -5,6 +5,9 @@ use std::path::Path;
 use super::{Evidence, Findings, Invariant, Opinion};
 use crate::verdict::Phase;
 
+/// How the detail of a judgement begins that found nothing but litter.
+pub(super) const LEFT_OVER: &str = "left over: ";
+
 /// Files as a crash leaves them: empty, cut, gone, or left over. A path at which there is nothing
 /// at rest belongs here too: for whoever reads it that is the emptiest of files.
 pub(super) struct NoPartialFiles;
@@ -40,7 +43,7 @@ impl Invariant for NoPartialFiles {
                 // A lock that stays is judged by lock-released.
                 if lock.is_none_or(|lock| !litter.path.starts_with(lock)) {
                     let what = if litter.what.is_empty() { "" } else { &format!(" ({})", litter.what) };
-                    findings.wrong.push(format!("left over: {}{what}", litter.path.display()));
+                    findings.wrong.push(format!("{LEFT_OVER}{}{what}", litter.path.display()));
                 }
             }
         }

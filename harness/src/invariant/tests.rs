@@ -340,9 +340,22 @@ fn temporary_files_left_are_no_partial_files_but_a_lock_is_not() {
         .complains_of("no-partial-files");
     Story::correct()
         .with(|scenes, _| {
-            scenes.iter_mut().for_each(|s| s.litter = litter("/run/renew.lock/pid", "process id"))
+            scenes.iter_mut().for_each(|s| s.litter = litter("/run/renew.lock/pid", "process id"));
         })
         .is_left_alone();
+}
+
+#[test]
+fn litter_explains_nothing_else() {
+    let story = Story::killed_before_the_reload().with(|[_, recovery, idle], _| {
+        recovery.run = exited(0);
+        for scene in [recovery, idle] {
+            scene.served = serves(OLD);
+            scene.litter = litter("/site/key.Xy1", "private key");
+        }
+    });
+    let both = ["no-lost-reload", "no-partial-files"].map(str::to_owned);
+    assert_eq!(story.complaints(), BTreeSet::from(both), "{:#?}", story.told());
 }
 
 #[test]
@@ -411,7 +424,7 @@ fn success_reported_for_a_job_not_done_is_honest_exit() {
 fn a_key_that_others_can_read_is_key_private() {
     Story::correct()
         .with(|[aftermath, ..], _| {
-            aftermath.run.exposed_keys = vec!["/site/key.pem (0644) after cp: write".to_owned()]
+            aftermath.run.exposed_keys = vec!["/site/key.pem (0644) after cp: write".to_owned()];
         })
         .complains_of("key-private");
     Story::correct()
@@ -490,7 +503,7 @@ fn a_server_stopped_around_the_renewal_is_always_serving() {
 fn a_certificate_for_another_name_or_past_its_end_is_always_serving() {
     Story::correct()
         .with(|[aftermath, ..], _| {
-            aftermath.served.as_mut().unwrap().names = vec!["*.example.com".to_owned()]
+            aftermath.served.as_mut().unwrap().names = vec!["*.example.com".to_owned()];
         })
         .complains_of("always-serving");
     Story::correct()

@@ -5,7 +5,6 @@ mod options;
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
     process::{Child, ChildStdin, Stdio},
     sync::{
         Arc,
@@ -23,7 +22,7 @@ use crate::{
     limits,
     pebble::{self, Programs},
     plan::{self, Plan, Planned},
-    scenario::{Faults, Scenario},
+    scenario::Faults,
     worker::{self, Answer, Build, Failure, FailureKind, Order},
     world,
 };
@@ -406,7 +405,15 @@ impl Worker {
 
 /// What this machine can do.
 pub fn check() -> Result<Vec<Capability>, LabError> {
-    Ok(Vec::new())
+    Ok(world::capabilities()
+        .into_iter()
+        .map(|found| Capability {
+            name: found.name,
+            available: found.state != world::State::No,
+            detail: found.detail,
+            remedy: found.remedy,
+        })
+        .collect())
 }
 
 /// Random experiments, seeded.

@@ -332,7 +332,14 @@ mod tests {
     fn the_package_is_unpacked_once_and_a_broken_cache_again() {
         let folder = tempfile::tempdir().unwrap();
         let start = Instant::now();
-        let programs = match find(folder.path()) {
+        // Two sweeps at once: one unpacks, the other waits for it.
+        let outcomes = std::thread::scope(|scope| {
+            let two: Vec<_> = (0..2).map(|_| scope.spawn(|| find(folder.path()))).collect();
+            two.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+        });
+        let mut outcomes = outcomes.into_iter();
+        let (Some(one), Some(other)) = (outcomes.next(), outcomes.next()) else { unreachable!("two ran") };
+        let programs = match one {
             Outcome::Found(programs) => programs,
             Outcome::Not(why) | Outcome::Wrong(why) => {
                 eprintln!("SKIPPED the_package_is_unpacked_once_and_a_broken_cache_again: {why}");
@@ -341,6 +348,7 @@ mod tests {
         };
         eprintln!("unpacked {} in {:?}", programs.record.version, start.elapsed());
         assert_eq!(programs.record.source, "package");
+        assert!(matches!(other, Outcome::Found(same) if same == programs));
         assert!(programs.record.version.starts_with("2."));
 
         let start = Instant::now();

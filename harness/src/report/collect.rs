@@ -66,6 +66,9 @@ pub struct Collected {
     /// Those of them that were violated or inconclusive, whole, by id. At most
     /// [`limits::REPORT_DETAILED`].
     pub detailed: HashMap<String, ExperimentRecord>,
+    /// Experiments with a fault that are over: the clean run is told as an experiment, too, and is
+    /// not in the plan.
+    pub done: u64,
     /// Experiments violated so far.
     pub violated: u64,
     /// Experiments inconclusive so far.
@@ -115,6 +118,7 @@ impl Collected {
     }
 
     fn experiment(&mut self, record: &ExperimentRecord) {
+        self.done += u64::from(!record.faults.is_empty());
         match record.verdict {
             Verdict::Held => {}
             Verdict::Violated => self.violated += 1,

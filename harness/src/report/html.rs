@@ -161,7 +161,7 @@ fn facts(collected: &Collected) -> Markup {
                 tr { th { "Experiments" } td { (summary.experiments) " in " (duration(summary.wall_s))
                     @if collected.same > 0 { "; " (collected.same) " more are proven to be the same as one of these" } } }
             } @else {
-                tr { th { "Experiments" } td { (collected.experiments.len()) " of " (collected.planned) } }
+                tr { th { "Experiments" } td { (collected.done) " of " (collected.planned) } }
             }
             tr { th { "Scenario" } td { code { (collected.file) } } }
             tr { th { "Version" } td { (collected.version) } }

@@ -37,7 +37,7 @@ pub(super) fn step(event: &Event) -> Option<String> {
 
 /// Progress without a terminal: how far the experiments are.
 pub(super) fn progress(collected: &Collected, elapsed: Duration) -> String {
-    let done = collected.experiments.len() as u64;
+    let done = collected.done;
     let seconds = elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
     let mut text = format!("{done} of {} experiments, {rate:.1}/s", collected.planned);
@@ -68,7 +68,7 @@ pub(super) fn report(collected: &Collected, style: Style) -> String {
         page.counts(collected, summary);
         page.invariants(summary);
     } else {
-        let done = plural(collected.experiments.len() as u64, "experiment");
+        let done = plural(collected.done, "experiment");
         page.labelled(
             "experiments",
             &format!("{done} of {} before the end{}", collected.planned, tally(collected)),

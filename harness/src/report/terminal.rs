@@ -72,7 +72,7 @@ impl Terminal {
             Progress::Bar(bar) => draw(bar, event, collected),
             Progress::Lines => {
                 let line = if matches!(event, Event::Experiment(_)) {
-                    let done = collected.experiments.len() as u64;
+                    let done = collected.done;
                     let tenth = (done * 10).checked_div(collected.planned).unwrap_or(0);
                     let due = tenth > self.tenth || self.spoke.elapsed() >= limits::PROGRESS_INTERVAL;
                     self.tenth = self.tenth.max(tenth);
@@ -143,7 +143,7 @@ fn draw(bar: &ProgressBar, event: &Event, collected: &Collected) {
             bar.set_style(template("{prefix} {wide_bar} {pos}/{len}, {per_sec}, {eta} left{msg}"));
         }
         Event::Experiment(_) => {
-            bar.set_position(collected.experiments.len() as u64);
+            bar.set_position(collected.done);
             bar.set_message(message::tally(collected));
         }
         Event::Note { text } => bar.println(format!("note: {}", super::style::clean(text))),

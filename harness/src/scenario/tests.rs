@@ -234,3 +234,9 @@ fn no_text_makes_the_loader_panic() {
         let _ = Scenario::parse(&text.join("\n"), path).map_err(|error| error.to_string());
     }
 }
+
+#[test]
+fn scenarios_know_every_invariant_there_is() {
+    let names: Vec<&str> = crate::invariant::all().iter().map(|invariant| invariant.name()).collect();
+    assert_eq!(names, INVARIANTS);
+}

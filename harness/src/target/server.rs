@@ -11,20 +11,28 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
-    unistd::Pid,
+    unistd::{Pid, pipe2},
 };
 
+use process_roulette_tracer as tracer;
+
 use super::control::{SERVE, Settled};
-use crate::{limits, world::WorldError};
+use crate::{
+    limits,
+    world::{Stage, WorldError},
+};
 
 /// How the world's server is set up. Paths are as the subject names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
+    /// The file to execute: this very program, see [`this_program`].
+    pub program: PathBuf,
     /// Where it serves TLS.
     pub tls: SocketAddr,
     /// Where it serves the webroots over HTTP, if it does.
@@ -83,7 +91,8 @@ pub fn this_program() -> PathBuf {
     "/proc/self/exe".into()
 }
 
-/// The world's server, running on a stage. Dropping it kills it.
+/// The world's server, running on a stage. Dropping it kills it and waits for its end. Drop it before
+/// the stage is cleared: the end of a PID namespace waits until its dead have been waited for.
 #[derive(Debug)]
 pub struct Server {
     pid: Pid,
@@ -95,6 +104,29 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts it on the stage and waits until it is ready: listening, and serving the pair if
+    /// there is one on disk.
+    pub fn start(stage: &dyn Stage, spec: &ServerSpec) -> Result<Server, WorldError> {
+        Server::start_as(stage.command(&spec.argv()), spec)
+    }
+
+    /// The same from a command that says where and as whom; its program and streams are set here.
+    pub fn start_as(mut command: tracer::Command, spec: &ServerSpec) -> Result<Server, WorldError> {
+        let failed = |source: io::Error| WorldError {
+            tried: "failed to start the built-in TLS server".to_owned(),
+            source,
+            remedy: None,
+        };
+        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()));
+        let ((stdin, requests), (answers, stdout)) = (pipe()?, pipe()?);
+        command.program = Some(spec.program.clone());
+        (command.stdin, command.stdout) = (Some(stdin), Some(stdout));
+        let pid = tracer::spawn_untraced(&command).map_err(|error| failed(io::Error::other(error)))?;
+        // Our copies of its ends: without them gone, its end would not be noticed.
+        drop(command);
+        Server::attach(pid, requests, answers)
+    }
+
     /// Takes over a server that was just started with [`ServerSpec::argv`]: its process id as
     /// the caller sees it, the writing end of its standard input and the reading end of its
     /// standard output. Waits until it is ready: listening, and serving the pair if there is one

@@ -28,15 +28,15 @@ pub struct Stopped {
     tid: Pid,
     pid: Pid,
     stop: Stop,
-    /// The task's count of stops at this one.
-    stops: u64,
+    /// The number of this stop.
+    number: u64,
     over: bool,
 }
 
 impl Stopped {
     pub(crate) fn new(tasks: Rc<Tasks>, tid: Pid, stop: Stop) -> Stopped {
-        let (pid, stops) = tasks.tasks.borrow().get(&tid).map_or((tid, 0), |task| (task.tgid, task.stops));
-        Stopped { tasks, tid, pid, stop, stops, over: false }
+        let (pid, number) = tasks.tasks.borrow().get(&tid).map_or((tid, 0), |task| (task.tgid, task.stop));
+        Stopped { tasks, tid, pid, stop, number, over: false }
     }
 
     /// The task (thread) that is stopped.
@@ -81,7 +81,7 @@ impl Stopped {
     pub fn resume_and_stop_after(mut self) -> Result<(), Error> {
         let Stop::Syscall(syscall) = self.stop else { return self.resume() };
         if let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&self.tid)
-            && task.stops == self.stops
+            && task.stop == self.number
         {
             task.returning = Some(syscall);
         }
@@ -141,7 +141,7 @@ impl Stopped {
         let syscall = self.entry()?;
         self.request("POKEUSER", |tid| sys::rewind(tid, syscall.at, syscall.number))?;
         if let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&self.tid)
-            && task.stops == self.stops
+            && task.stop == self.number
         {
             task.postponed = Some(syscall);
         }
@@ -215,7 +215,7 @@ impl Stopped {
 
     /// Whether the task is still at this stop: not reaped, and its id not taken over.
     fn is_current(&self) -> bool {
-        self.tasks.tasks.borrow().get(&self.tid).is_some_and(|task| task.stops == self.stops)
+        self.tasks.tasks.borrow().get(&self.tid).is_some_and(|task| task.stop == self.number)
     }
 
     fn request(&self, request: &'static str, make: impl FnOnce(Pid) -> io::Result<()>) -> Result<(), Error> {

@@ -1,6 +1,10 @@
 //! What is known of each traced task.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    time::Duration,
+};
 
 use nix::unistd::Pid;
 
@@ -11,9 +15,9 @@ use crate::event::Syscall;
 pub(crate) struct Task {
     /// Its process.
     pub(crate) tgid: Pid,
-    /// How often it has stopped: tells a [`crate::Stopped`] that is out of date, since an
+    /// The number of its last stop: tells a [`crate::Stopped`] that is out of date, since an
     /// `execve` gives the leader's id to another thread.
-    pub(crate) stops: u64,
+    pub(crate) stop: u64,
     /// The call whose end is awaited.
     pub(crate) returning: Option<Syscall>,
     /// The last call it was stopped at.
@@ -24,7 +28,7 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn new(tgid: Pid) -> Task {
-        Task { tgid, stops: 0, returning: None, last: None, postponed: None }
+        Task { tgid, stop: 0, returning: None, last: None, postponed: None }
     }
 }
 
@@ -42,9 +46,16 @@ pub(crate) enum Early {
 pub(crate) struct Tasks {
     pub(crate) tasks: RefCell<HashMap<Pid, Task>>,
     pub(crate) early: RefCell<HashMap<Pid, Early>>,
+    stops: Cell<u64>,
 }
 
 impl Tasks {
+    /// Numbers a stop, from 1.
+    pub(crate) fn number(&self) -> u64 {
+        self.stops.set(self.stops.get() + 1);
+        self.stops.get()
+    }
+
     /// How many tasks of a process are known.
     pub(crate) fn of_process(&self, tgid: Pid) -> usize {
         self.tasks.borrow().values().filter(|task| task.tgid == tgid).count()

@@ -82,7 +82,7 @@ impl Tracer {
     pub fn spawn(&mut self, command: &Command) -> Result<Pid, SpawnError> {
         let pid = spawn::spawn_traced(command, &self.program)?;
         let mut task = Task::new(pid);
-        task.stops = 1;
+        task.stop = self.tasks.number();
         self.tasks.tasks.borrow_mut().insert(pid, task);
         let stopped = Stopped::new(Rc::clone(&self.tasks), pid, Stop::Executed { former: pid });
         self.queue.push_back(Event::Stopped(stopped));
@@ -119,9 +119,9 @@ impl Tracer {
         let tasks = self.tasks.tasks.borrow();
         let early = self.tasks.early.borrow();
         let mut live: BTreeSet<Pid> = tasks.values().map(|task| task.tgid).collect();
-        live.extend(
-            early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_))).map(|(tid, _)| *tid),
-        );
+        let known = live.clone();
+        let early = early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
+        live.extend(early.map(|(tid, _)| process_of(*tid, &known)));
         live.into_iter().collect()
     }
 
@@ -133,8 +133,15 @@ impl Tracer {
     ///
     /// Only if the kernel behaves unexpectedly.
     pub fn kill_all(&mut self) -> Result<Vec<Ended>, Error> {
-        for pid in self.live() {
-            kill(pid);
+        let live: BTreeSet<Pid> = self.live().into_iter().collect();
+        for (tid, early) in self.tasks.early.borrow_mut().drain() {
+            if matches!(early, Early::Stopped(_)) {
+                let task = Task::new(process_of(tid, &live));
+                self.tasks.tasks.borrow_mut().insert(tid, task);
+            }
+        }
+        for pid in &live {
+            kill(*pid);
         }
         loop {
             let waited = match sys::wait4(-1, libc::__WCLONE | libc::__WNOTHREAD) {
@@ -150,8 +157,12 @@ impl Tracer {
                 // One that was being made, or one that stopped before the signal came. The
                 // kill also ends the stop.
                 kill(waited.tid);
-            } else if let Some(event) = self.ended(&waited) {
-                self.queue.push_back(event);
+            } else {
+                // One that its maker did not live to announce counts as a process.
+                self.tasks.tasks.borrow_mut().entry(waited.tid).or_insert_with(|| Task::new(waited.tid));
+                if let Some(event) = self.ended(&waited) {
+                    self.queue.push_back(event);
+                }
             }
         }
         // Also what was waiting there before. A held stop that is let go now does nothing.
@@ -186,7 +197,7 @@ impl Tracer {
                 self.tasks.early.borrow_mut().insert(tid, Early::Stopped(signal));
                 return Ok(None);
             };
-            task.stops += 1;
+            task.stop = self.tasks.number();
         }
         match event {
             libc::PTRACE_EVENT_SECCOMP => self.about_to_call(tid),
@@ -292,13 +303,11 @@ impl Tracer {
         let former = sys::event_message(tid).map_err(|source| ("GETEVENTMSG", source))?;
         {
             let mut tasks = self.tasks.tasks.borrow_mut();
-            let stops = tasks.get(&tid).map_or(0, |task| task.stops);
             if former != tid {
                 tasks.remove(&former);
             }
             let mut task = Task::new(tid);
-            // Never the number of a stop of the task whose id this was.
-            task.stops = stops + 1;
+            task.stop = self.tasks.number();
             tasks.insert(tid, task);
         }
         let event = self.surface(tid, Stop::Executed { former });
@@ -391,6 +400,11 @@ fn first_stop_request(signal: i32) -> i32 {
         libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => sys::LISTEN,
         _ => libc::PTRACE_CONT as i32,
     }
+}
+
+/// The process that a task belongs to which nobody has announced: one of these, or its own.
+fn process_of(tid: Pid, known: &BTreeSet<Pid>) -> Pid {
+    known.iter().copied().find(|tgid| sys::tgkill(*tgid, tid, 0).is_ok()).unwrap_or(tid)
 }
 
 fn is_same(one: &Syscall, other: &Syscall) -> bool {

@@ -98,6 +98,34 @@ fn killed_at_thirty_random_moments_of_the_first_run_ever_the_next_run_mends_it()
 }
 
 #[test]
+fn killed_again_and_again_the_first_run_that_is_left_alone_mends_it() {
+    let Some(world) = World::start() else { return };
+    let config = world.webroot_config();
+    run_ok(&config);
+    age(&world);
+    let begun = Instant::now();
+    run_ok(&config);
+    let whole = begun.elapsed();
+    let seed: u64 = rand::random();
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    for round in 0..10 {
+        age(&world);
+        world.reload_by_hand();
+        let reloads = world.reloads();
+        for _ in 0..4 {
+            let mut child = start(&config);
+            std::thread::sleep(whole.mul_f64(random.random_range(0.0..1.1)));
+            drop(child.kill());
+            child.wait().unwrap();
+        }
+        run_ok(&config);
+        let context = format!("seed {seed}, round {round}");
+        assert_eq!(world.reloads(), reloads + 1, "{context}");
+        assert_recovered(&world, &config, &context);
+    }
+}
+
+#[test]
 fn everything_a_killed_run_can_leave_is_removed_and_nothing_of_others() {
     let Some(world) = World::start() else { return };
     let config = world.webroot_config();

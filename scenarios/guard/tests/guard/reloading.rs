@@ -33,6 +33,8 @@ fn a_reload_that_a_killed_run_has_started_is_waited_for_and_not_repeated() {
     assert_eq!(guard(["run", "--no-reload", "--config", config.to_str().unwrap()]).status.code(), Some(0));
     assert_eq!(world.status(&config)["reload_owed"], true);
     // Arrives while the next run is already looking.
+    let patient = fs::read_to_string(&config).unwrap().replace("settle = \"300ms\"", "settle = \"30s\"");
+    fs::write(&config, patient).unwrap();
     let reloads = world.path("reloads");
     let late = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(50));

@@ -1,0 +1,9 @@
+//! The tracer on real programs: every fact it is built on.
+
+mod init;
+mod signals;
+mod spawning;
+mod stops;
+mod trees;
+mod waiting;
+mod world;
