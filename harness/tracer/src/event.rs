@@ -34,7 +34,8 @@ pub enum Event {
     Empty,
 }
 
-/// A task that is gone, and reaped.
+/// A task that is gone, and reaped. Of two that end at about the same time, the kernel may report
+/// either first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     /// Its process (thread-group id).
