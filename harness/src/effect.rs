@@ -96,26 +96,41 @@ impl Decoder {
             Call::Open => self.open(cwd(arg[0]), arg[1]),
             Call::Openat => self.open(at(arg[0], arg[1]), arg[2]),
             Call::Openat2 => {
-                let flags = task.read_bytes(arg[2], 8).ok().and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
+                let flags = task
+                    .read_bytes(arg[2], 8)
+                    .ok()
+                    .and_then(|b| b.try_into().ok())
+                    .map_or(0, u64::from_ne_bytes);
                 self.open(at(arg[0], arg[1]), flags)
             }
-            Call::Creat => self.open(cwd(arg[0]), (libc_flags::CREAT | libc_flags::TRUNC | libc_flags::WRONLY) as u64),
+            Call::Creat => {
+                self.open(cwd(arg[0]), (libc_flags::CREAT | libc_flags::TRUNC | libc_flags::WRONLY) as u64)
+            }
             Call::Write | Call::Pwrite64 if arg[2] == 0 => Decoded::Nothing,
-            Call::Write | Call::Pwrite64 | Call::Writev | Call::Pwritev | Call::Pwritev2 => simple("write", fd(arg[0]), Change),
+            Call::Write | Call::Pwrite64 | Call::Writev | Call::Pwritev | Call::Pwritev2 => {
+                simple("write", fd(arg[0]), Change)
+            }
             Call::Sendfile => simple("write", fd(arg[0]), Change),
             Call::CopyFileRange | Call::Splice => simple("write", fd(arg[2]), Change),
             Call::Ioctl => simple("clone", fd(arg[0]), Change),
             Call::Rename => self.effect("rename", cwd(arg[1]), cwd(arg[0]), Change),
             Call::Renameat | Call::Renameat2 => {
-                let op = if syscall.call == Call::Renameat2 && arg[4] & 2 != 0 { "exchange" } else { "rename" };
+                let op =
+                    if syscall.call == Call::Renameat2 && arg[4] & 2 != 0 { "exchange" } else { "rename" };
                 self.effect(op, at(arg[2], arg[3]), at(arg[0], arg[1]), Change)
             }
             Call::Link => self.effect("link", cwd(arg[1]), cwd(arg[0]), Change),
             Call::Linkat => self.effect("link", at(arg[2], arg[3]), at(arg[0], arg[1]), Change),
-            Call::Symlink => self.effect("symlink", cwd(arg[1]), task.read_string(arg[0]).ok().map(lossy), Change),
-            Call::Symlinkat => self.effect("symlink", at(arg[1], arg[2]), task.read_string(arg[0]).ok().map(lossy), Change),
+            Call::Symlink => {
+                self.effect("symlink", cwd(arg[1]), task.read_string(arg[0]).ok().map(lossy), Change)
+            }
+            Call::Symlinkat => {
+                self.effect("symlink", at(arg[1], arg[2]), task.read_string(arg[0]).ok().map(lossy), Change)
+            }
             Call::Unlink => simple("unlink", cwd(arg[0]), Change),
-            Call::Unlinkat => simple(if arg[2] & 0x200 != 0 { "rmdir" } else { "unlink" }, at(arg[0], arg[1]), Change),
+            Call::Unlinkat => {
+                simple(if arg[2] & 0x200 != 0 { "rmdir" } else { "unlink" }, at(arg[0], arg[1]), Change)
+            }
             Call::Rmdir => simple("rmdir", cwd(arg[0]), Change),
             Call::Mkdir => self.mkdir(cwd(arg[0]), arg[1]),
             Call::Mkdirat => self.mkdir(at(arg[0], arg[1]), arg[2]),
@@ -130,23 +145,45 @@ impl Decoder {
             Call::Truncate => simple("truncate", cwd(arg[0]), Change),
             Call::Ftruncate => simple("truncate", fd(arg[0]), Change),
             Call::Fallocate => simple("fallocate", fd(arg[0]), Change),
-            Call::Setxattr | Call::Lsetxattr | Call::Removexattr | Call::Lremovexattr => simple("setxattr", cwd(arg[0]), Change),
+            Call::Setxattr | Call::Lsetxattr | Call::Removexattr | Call::Lremovexattr => {
+                simple("setxattr", cwd(arg[0]), Change)
+            }
             Call::Fsetxattr | Call::Fremovexattr => simple("setxattr", fd(arg[0]), Change),
             Call::Fsync | Call::Fdatasync | Call::SyncFileRange => simple("fsync", fd(arg[0]), Sync),
-            Call::Sync | Call::Syncfs => Decoded::Effect(Effect { op: "sync", path: String::new(), from: None, class: Sync, exclusive: false }),
+            Call::Sync | Call::Syncfs => Decoded::Effect(Effect {
+                op: "sync",
+                path: String::new(),
+                from: None,
+                class: Sync,
+                exclusive: false,
+            }),
             Call::Flock => simple(if arg[1] & 8 != 0 { "unlock" } else { "lock" }, fd(arg[0]), Lock),
             Call::Fcntl => {
                 // struct flock begins with l_type (short); F_UNLCK is 2 (fcntl(2)).
-                let kind = task.read_bytes(arg[2], 2).ok().and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes);
+                let kind = task
+                    .read_bytes(arg[2], 2)
+                    .ok()
+                    .and_then(|b| b.try_into().ok())
+                    .map_or(0, u16::from_ne_bytes);
                 simple(if kind == 2 { "unlock" } else { "lock" }, fd(arg[0]), Lock)
             }
             Call::Execve => self.exec(cwd(arg[0])),
             Call::Execveat => self.exec(at(arg[0], arg[1]).filter(|p| !p.is_empty()).or_else(|| fd(arg[0]))),
-            Call::ExitGroup => Decoded::Effect(Effect { op: "exit", path: String::new(), from: None, class: Control, exclusive: false }),
-            Call::Kill | Call::Tkill | Call::RtSigqueueinfo => self.signal(arg[0] as i32, arg[1] as i32, Signal),
+            Call::ExitGroup => Decoded::Effect(Effect {
+                op: "exit",
+                path: String::new(),
+                from: None,
+                class: Control,
+                exclusive: false,
+            }),
+            Call::Kill | Call::Tkill | Call::RtSigqueueinfo => {
+                self.signal(arg[0] as i32, arg[1] as i32, Signal)
+            }
             Call::Tgkill | Call::RtTgsigqueueinfo => self.signal(arg[1] as i32, arg[2] as i32, Signal),
             Call::PidfdSendSignal => self.signal(0, arg[1] as i32, Signal),
-            Call::IoUringSetup => Decoded::Unseen("the subject set up an io_uring: what it does through it is not seen"),
+            Call::IoUringSetup => {
+                Decoded::Unseen("the subject set up an io_uring: what it does through it is not seen")
+            }
             Call::Foreign => Decoded::Unseen("the subject runs a 32-bit program: what it does is not seen"),
             Call::Connect => self.outside(task, arg[1], arg[2]),
             Call::Sendto => self.outside(task, arg[4], arg[5]),
@@ -245,7 +282,9 @@ impl Decoder {
         let loopback = match ip {
             std::net::IpAddr::V4(v4) => v4.is_loopback() || v4.is_unspecified(),
             std::net::IpAddr::V6(v6) => {
-                v6.is_loopback() || v6.is_unspecified() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+                v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
             }
         };
         if loopback {
@@ -256,7 +295,11 @@ impl Decoder {
 
     /// Where the caller finds a path of the subject's.
     pub fn on_disk(&self, path: &str) -> std::path::PathBuf {
-        if self.root.is_empty() || !path.starts_with('/') { path.into() } else { format!("{}{path}", self.root).into() }
+        if self.root.is_empty() || !path.starts_with('/') {
+            path.into()
+        } else {
+            format!("{}{path}", self.root).into()
+        }
     }
 
     /// The path as reports name it: without the root of a bare world.

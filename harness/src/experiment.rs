@@ -86,8 +86,15 @@ impl<'w> Workbench<'w> {
         let root = placeholders.root.clone();
         let server_spec = server_spec(&scenario, &placeholders);
         let mut stage = world.stage(None)?;
-        let mut runner =
-            Runner::new(&scenario, ca.clone(), stage.as_mut(), ServerSpec { allow_missing: true, ..server_spec.clone() }, &control, proc.clone(), root.clone())?;
+        let mut runner = Runner::new(
+            &scenario,
+            ca.clone(),
+            stage.as_mut(),
+            ServerSpec { allow_missing: true, ..server_spec.clone() },
+            &control,
+            proc.clone(),
+            root.clone(),
+        )?;
         runner.start_server()?;
         for command in &scenario.subject.prepare {
             setup_step(&mut runner, command, "prepare")?;
@@ -122,11 +129,21 @@ impl<'w> Workbench<'w> {
         let (scenario, root) = (self.scenario.clone(), self.root.clone());
         let mut stage = self.world.stage(Some(&self.snapshot))?;
         let mut phases = Phases::begin(&scenario);
-        let mut runner = Runner::new(&scenario, self.ca.clone(), stage.as_mut(), self.server_spec.clone(), &self.control, self.proc.clone(), root.clone())?;
+        let mut runner = Runner::new(
+            &scenario,
+            self.ca.clone(),
+            stage.as_mut(),
+            self.server_spec.clone(),
+            &self.control,
+            self.proc.clone(),
+            root.clone(),
+        )?;
         runner.start_server()?;
         let served_at_first = runner.served();
         if let Err(error) = served_at_first {
-            return Err(SetupError::Baseline(format!("the world's server does not serve the prepared certificate: {error}")));
+            return Err(SetupError::Baseline(format!(
+                "the world's server does not serve the prepared certificate: {error}"
+            )));
         }
         let outcome = runner.run(Assignment {
             command: &scenario.subject.command,
@@ -148,8 +165,16 @@ impl<'w> Workbench<'w> {
         drop(runner);
         let mut clean_roles = self.prepared_roles.clone();
         clean_roles.extend(roles(&stage.touched()?, &root));
-        let clean = phases.record(Planned { id: "clean".into(), faults: vec![] }, None, String::new(), started);
-        Ok(Census { effects, clean_roles: clean_roles.into_iter().collect(), left_running, partial, wall_ms, clean })
+        let clean =
+            phases.record(Planned { id: "clean".into(), faults: vec![] }, None, String::new(), started);
+        Ok(Census {
+            effects,
+            clean_roles: clean_roles.into_iter().collect(),
+            left_running,
+            partial,
+            wall_ms,
+            clean,
+        })
     }
 
     /// Makes one experiment; one whose point was not reached is tried again a few times.
@@ -175,7 +200,15 @@ impl<'w> Workbench<'w> {
         let (scenario, root) = (self.scenario.clone(), self.root.clone());
         let mut stage = self.world.stage(Some(&self.snapshot))?;
         let mut phases = Phases::begin(&scenario);
-        let mut runner = Runner::new(&scenario, self.ca.clone(), stage.as_mut(), self.server_spec.clone(), &self.control, self.proc.clone(), root.clone())?;
+        let mut runner = Runner::new(
+            &scenario,
+            self.ca.clone(),
+            stage.as_mut(),
+            self.server_spec.clone(),
+            &self.control,
+            self.proc.clone(),
+            root.clone(),
+        )?;
         runner.start_server()?;
         let locked_points: HashSet<Point> = census.locked_points();
         let detail = if told.is_some() { Detail::Census } else { Detail::Plain };
@@ -187,9 +220,11 @@ impl<'w> Workbench<'w> {
             if let Some(told) = told.as_mut() {
                 told(Narrated::Begins(phase));
             }
-            let mut forward = told.as_mut().map(|told| move |what: Told<'_>| match what {
-                Told::State(lines) => told(Narrated::State(lines)),
-                what => told(Narrated::Run(what)),
+            let mut forward = told.as_mut().map(|told| {
+                move |what: Told<'_>| match what {
+                    Told::State(lines) => told(Narrated::State(lines)),
+                    what => told(Narrated::Run(what)),
+                }
             });
             let outcome = runner.run(Assignment {
                 command: &scenario.subject.command,
@@ -211,7 +246,11 @@ impl<'w> Workbench<'w> {
             if phase == Phase::Recovery {
                 recovery_output.clone_from(&outcome.run.output);
             }
-            let litter = if phase == Phase::Aftermath { Vec::new() } else { litter(&runner.stage().touched()?, &census.clean_roles, &root) };
+            let litter = if phase == Phase::Aftermath {
+                Vec::new()
+            } else {
+                litter(&runner.stage().touched()?, &census.clean_roles, &root)
+            };
             phases.judge(&scenario, phase, outcome.run, &mut runner, &litter);
             if let Some(told) = told.as_mut() {
                 told(Narrated::State(&phases.state));
@@ -227,7 +266,14 @@ impl<'w> Workbench<'w> {
 }
 
 fn plain<'b>(command: &'b [String], left_by_clean_run: &'b [String]) -> Assignment<'b, 'b> {
-    Assignment { command, faults: &[], detail: Detail::Plain, locked_points: None, left_by_clean_run, told: None }
+    Assignment {
+        command,
+        faults: &[],
+        detail: Detail::Plain,
+        locked_points: None,
+        left_by_clean_run,
+        told: None,
+    }
 }
 
 /// What a narrated replay is told.
@@ -265,7 +311,11 @@ fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result
 }
 
 fn printed(output: &str) -> String {
-    if output.trim().is_empty() { "it printed nothing".to_owned() } else { format!("it printed:\n{}", output.trim_end()) }
+    if output.trim().is_empty() {
+        "it printed nothing".to_owned()
+    } else {
+        format!("it printed:\n{}", output.trim_end())
+    }
 }
 
 /// The clean run must do what it is for; else nothing can be learned from disturbing it.
@@ -281,7 +331,12 @@ fn baseline(scenario: &Scenario, outcome: &Outcome) -> Result<(), SetupError> {
                 outcome.stuck.as_deref().unwrap_or("nothing that can be told")
             ));
         }
-        end => return fail(format!("the clean run of `{command}` ended with {}", end.map_or_else(String::new, |e| e.to_string()))),
+        end => {
+            return fail(format!(
+                "the clean run of `{command}` ended with {}",
+                end.map_or_else(String::new, |e| e.to_string())
+            ));
+        }
     }
     if outcome.run.orders == 0 {
         let refused = if outcome.refused.is_empty() {
@@ -296,7 +351,10 @@ fn baseline(scenario: &Scenario, outcome: &Outcome) -> Result<(), SetupError> {
     }
     let broken: Vec<String> = artifacts(scenario).iter().filter_map(not_whole).collect();
     if !broken.is_empty() {
-        return fail(format!("the clean run of `{command}` left no usable key and certificate: {}", broken.join("; ")));
+        return fail(format!(
+            "the clean run of `{command}` left no usable key and certificate: {}",
+            broken.join("; ")
+        ));
     }
     Ok(())
 }
@@ -309,16 +367,20 @@ fn not_whole(state: &ArtifactState) -> Option<String> {
     for (path, file) in [(&state.certificate_path, &state.certificate), (&state.key_path, &state.key)] {
         match file {
             FileState::Whole => {}
-            FileState::Missing(why) | FileState::Broken(why) | FileState::Unreadable(why) => return Some(format!("{path}: {why}")),
+            FileState::Missing(why) | FileState::Broken(why) | FileState::Unreadable(why) => {
+                return Some(format!("{path}: {why}"));
+            }
         }
     }
-    (state.matches == Some(false)).then(|| format!("{} does not belong to {}", state.key_path, state.certificate_path))
+    (state.matches == Some(false))
+        .then(|| format!("{} does not belong to {}", state.key_path, state.certificate_path))
 }
 
 /// Where copies and traces of the certificate can be: the state, and whatever else was touched.
 fn ageing_roots(scenario: &Scenario, touched: &[PathBuf]) -> Vec<PathBuf> {
     let mut roots: Vec<PathBuf> = scenario.subject.state.iter().map(PathBuf::from).collect();
-    let files = touched.iter().filter(|path| path.is_file() && !roots.iter().any(|root| path.starts_with(root)));
+    let files =
+        touched.iter().filter(|path| path.is_file() && !roots.iter().any(|root| path.starts_with(root)));
     let bundles = ["ca-certificates.crt", "ca-bundle.crt", "cert.pem"];
     let files: Vec<PathBuf> = files
         .filter(|path| !(path.starts_with("/etc/ssl/certs") && bundles.iter().any(|b| path.ends_with(b))))
@@ -358,7 +420,8 @@ fn litter(touched: &[PathBuf], clean_roles: &[String], root: &str) -> Vec<Litter
             "symbolic link".to_owned()
         } else {
             let content = std::fs::read(path).unwrap_or_default();
-            artifact::looks_like(path, &content).map_or_else(|| format!("file of {} bytes", data.len()), str::to_owned)
+            artifact::looks_like(path, &content)
+                .map_or_else(|| format!("file of {} bytes", data.len()), str::to_owned)
         };
         found.push(Litter { path: name.into(), what });
     }
@@ -369,10 +432,24 @@ impl Phases {
     fn begin(scenario: &Scenario) -> Phases {
         let artifacts_before = artifacts(scenario);
         let installed = artifacts_before.first().map(|a| a.fingerprint.clone()).into_iter().collect();
-        Phases { artifacts_before, runs: Vec::new(), installed, judgements: Vec::new(), aftermath: Vec::new(), state: Vec::new() }
+        Phases {
+            artifacts_before,
+            runs: Vec::new(),
+            installed,
+            judgements: Vec::new(),
+            aftermath: Vec::new(),
+            state: Vec::new(),
+        }
     }
 
-    fn judge(&mut self, scenario: &Scenario, phase: Phase, run: Run, runner: &mut Runner<'_>, litter: &[Litter]) {
+    fn judge(
+        &mut self,
+        scenario: &Scenario,
+        phase: Phase,
+        run: Run,
+        runner: &mut Runner<'_>,
+        litter: &[Litter],
+    ) {
         let served = runner.served();
         let lock = lock::state(scenario.lock.as_ref(), runner.proc());
         let now = artifacts(scenario);
@@ -402,18 +479,34 @@ impl Phases {
         }
     }
 
-    fn record(mut self, planned: Planned, inconclusive: Option<String>, recovery_output: String, started: Instant) -> ExperimentRecord {
+    fn record(
+        mut self,
+        planned: Planned,
+        inconclusive: Option<String>,
+        recovery_output: String,
+        started: Instant,
+    ) -> ExperimentRecord {
         invariant::explain(&mut self.judgements);
         let violations: Vec<Violation> = self
             .judgements
             .iter()
             .filter(|j| j.verdict == Verdict::Violated)
-            .map(|j| Violation { invariant: j.invariant.clone(), phase: j.phase, detail: j.detail.clone(), explained_by: j.explained_by.clone() })
+            .map(|j| Violation {
+                invariant: j.invariant.clone(),
+                phase: j.phase,
+                detail: j.detail.clone(),
+                explained_by: j.explained_by.clone(),
+            })
             .collect();
         let unexplained = |j: &&Judgement| j.explained_by.is_none();
         let verdict = match &inconclusive {
             Some(_) => Verdict::Inconclusive,
-            None => self.judgements.iter().filter(unexplained).map(|j| j.verdict).fold(Verdict::Held, Verdict::and),
+            None => self
+                .judgements
+                .iter()
+                .filter(unexplained)
+                .map(|j| j.verdict)
+                .fold(Verdict::Held, Verdict::and),
         };
         let cpu_ms = self.runs.iter().map(|run| run.cpu_ms).sum();
         ExperimentRecord {
@@ -424,7 +517,11 @@ impl Phases {
             violations: if inconclusive.is_some() { Vec::new() } else { violations },
             judgements: if inconclusive.is_some() { Vec::new() } else { self.judgements },
             inconclusive,
-            exits: self.runs.iter().map(|run| run.end.map_or_else(|| "?".to_owned(), |end| end.to_string())).collect(),
+            exits: self
+                .runs
+                .iter()
+                .map(|run| run.end.map_or_else(|| "?".to_owned(), |end| end.to_string()))
+                .collect(),
             aftermath: self.aftermath,
             recovery_output,
             wall_ms: started.elapsed().as_millis() as u64,

@@ -37,13 +37,15 @@ impl Tally<'_> {
         for expect in &self.scenario.expect {
             let mut used = false;
             for finding in &mut findings {
-                if finding.invariant == expect.invariant && self.matches(finding, expect.matching.as_deref()) {
+                if finding.invariant == expect.invariant && self.matches(finding, expect.matching.as_deref())
+                {
                     finding.expected = Some(expect.reason.clone());
                     used = true;
                 }
             }
             if !used {
-                let matching = expect.matching.as_ref().map(|m| format!(" matching `{m}`")).unwrap_or_default();
+                let matching =
+                    expect.matching.as_ref().map(|m| format!(" matching `{m}`")).unwrap_or_default();
                 stale_expectations.push(format!("{}{matching}: {}", expect.invariant, expect.reason));
             }
         }
@@ -54,7 +56,11 @@ impl Tally<'_> {
         }
         for invariant in invariant::all() {
             if let Some(why) = invariant.not_asked(self.scenario) {
-                skipped.push(Skipped { what: invariant.name().to_owned(), count: self.records.len() as u64, why });
+                skipped.push(Skipped {
+                    what: invariant.name().to_owned(),
+                    count: self.records.len() as u64,
+                    why,
+                });
             }
         }
         let undecided = self.records.iter().any(|record| {
@@ -91,15 +97,21 @@ impl Tally<'_> {
         finding.title.contains(text)
             || finding.detail.contains(text)
             || self.records.iter().any(|record| {
-                finding.experiments.contains(&record.id) && record.faults.iter().any(|f| f.to_string().contains(text))
+                finding.experiments.contains(&record.id)
+                    && record.faults.iter().any(|f| f.to_string().contains(text))
             })
     }
 
     fn coverage(&self) -> Coverage {
         let reached = |point: &&Point| {
-            self.records.iter().any(|r| r.inconclusive.is_none() && r.faults.iter().any(|f| f.point == **point))
+            self.records
+                .iter()
+                .any(|r| r.inconclusive.is_none() && r.faults.iter().any(|f| f.point == **point))
         };
-        Coverage { points: self.plan.points.len() as u64, covered: self.plan.points.iter().filter(reached).count() as u64 }
+        Coverage {
+            points: self.plan.points.len() as u64,
+            covered: self.plan.points.iter().filter(reached).count() as u64,
+        }
     }
 
     fn counts(&self) -> Vec<InvariantCount> {
@@ -107,7 +119,12 @@ impl Tally<'_> {
             .iter()
             .filter(|invariant| invariant.not_asked(self.scenario).is_none())
             .map(|invariant| {
-                let mut count = InvariantCount { name: invariant.name().to_owned(), held: 0, violated: 0, inconclusive: 0 };
+                let mut count = InvariantCount {
+                    name: invariant.name().to_owned(),
+                    held: 0,
+                    violated: 0,
+                    inconclusive: 0,
+                };
                 for record in self.records {
                     let worst = record
                         .judgements
@@ -155,7 +172,9 @@ impl Tally<'_> {
             .into_iter()
             .map(|((invariant, phase, cause), mut group)| {
                 // The smallest reproduction: fewest faults, plainest signal, earliest point.
-                group.sort_by_key(|(r, _)| (r.faults.len(), plainness(r), at(r).unwrap_or(usize::MAX), r.id.clone()));
+                group.sort_by_key(|(r, _)| {
+                    (r.faults.len(), plainness(r), at(r).unwrap_or(usize::MAX), r.id.clone())
+                });
                 let (smallest, detail) = &group[0];
                 let hash = digest(&SHA256, format!("{invariant}\n{phase}\n{cause}").as_bytes());
                 let short: String = hash.as_ref().iter().take(3).map(|b| format!("{b:02x}")).collect();
@@ -183,9 +202,14 @@ impl Tally<'_> {
         let Some(place) = place else { return format!("{sender} {}: {promise}", fault.point) };
         let effects = &self.census.effects;
         let here = &effects[place];
-        let before = effects[..place].iter().rev().find(|e| e.class.durable() && !e.failed && e.class != crate::effect::Class::Log);
+        let before = effects[..place]
+            .iter()
+            .rev()
+            .find(|e| e.class.durable() && !e.failed && e.class != crate::effect::Class::Log);
         match before {
-            Some(before) if here.record.op == "exit" => format!("{sender} after {}, before `{}` ends: {promise}", before.title(), here.record.process),
+            Some(before) if here.record.op == "exit" => {
+                format!("{sender} after {}, before `{}` ends: {promise}", before.title(), here.record.process)
+            }
             Some(before) => format!("{sender} between {} and {}: {promise}", before.title(), here.title()),
             None => format!("{sender} before {}: {promise}", here.title()),
         }

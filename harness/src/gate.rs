@@ -68,12 +68,17 @@ impl RequestGate {
 
 impl Gate for RequestGate {
     fn at(&self, request: &Request, instant: Instant) -> Decision {
-        if instant != Instant::Arrived {
-            return Decision::Pass;
-        }
         let Some(op) = acting(request.step) else { return Decision::Pass };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let count = state.counts.entry(request.step).or_insert(0);
+        if instant == Instant::Answered {
+            // One that the CA refused (a bad nonce) made it do nothing: the next try is the one
+            // that counts.
+            if request.status.is_some_and(|status| status >= 400) {
+                *count = count.saturating_sub(1);
+            }
+            return Decision::Pass;
+        }
         *count += 1;
         let occurrence = *count;
         if !state.all && !state.wanted.iter().any(|(wanted, n)| wanted == op && *n == occurrence) {

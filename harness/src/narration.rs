@@ -31,9 +31,17 @@ impl Narrator {
             Narrated::State(states) => self.state(states),
             Narrated::Judged(phase, judgements) => {
                 let mut lines = Vec::new();
-                for judgement in judgements.iter().filter(|j| j.phase == *phase && j.verdict != Verdict::Held) {
-                    let because = judgement.explained_by.as_ref().map(|e| format!(" (follows from {e})")).unwrap_or_default();
-                    lines.push(format!("   {}: {}: {}{because}", judgement.verdict, judgement.invariant, judgement.detail));
+                for judgement in judgements.iter().filter(|j| j.phase == *phase && j.verdict != Verdict::Held)
+                {
+                    let because = judgement
+                        .explained_by
+                        .as_ref()
+                        .map(|e| format!(" (follows from {e})"))
+                        .unwrap_or_default();
+                    lines.push(format!(
+                        "   {}: {}: {}{because}",
+                        judgement.verdict, judgement.invariant, judgement.detail
+                    ));
                 }
                 if lines.is_empty() {
                     lines.push("   held: every invariant that is judged here".to_owned());
@@ -58,7 +66,11 @@ impl Narrator {
     }
 
     fn state(&mut self, states: &[String]) -> Vec<String> {
-        let lines = states.iter().filter(|line| !self.states.contains(line)).map(|line| format!("        = {line}")).collect();
+        let lines = states
+            .iter()
+            .filter(|line| !self.states.contains(line))
+            .map(|line| format!("        = {line}"))
+            .collect();
         self.states = states.to_vec();
         lines
     }

@@ -170,12 +170,22 @@ fn spread<'c, T>(items: &[&'c T]) -> Vec<(u32, &'c T)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::{EffectRecord, ExperimentRecord}, point::Side, verdict::Verdict};
+    use crate::{
+        event::{EffectRecord, ExperimentRecord},
+        point::Side,
+        verdict::Verdict,
+    };
 
     fn effect(process: &str, op: &str, path: &str, class: Class, pid: i32, processes: u32) -> CensusEffect {
         CensusEffect {
             record: EffectRecord {
-                point: Point { side: Side::Before, process: process.into(), op: op.into(), role: path.into(), occurrence: 1 },
+                point: Point {
+                    side: Side::Before,
+                    process: process.into(),
+                    op: op.into(),
+                    role: path.into(),
+                    occurrence: 1,
+                },
                 process: process.into(),
                 op: op.into(),
                 path: path.into(),

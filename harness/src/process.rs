@@ -91,8 +91,9 @@ impl Table {
 pub fn program_name(path: &str, arguments: impl FnOnce() -> Vec<String>) -> String {
     let base = |p: &str| p.rsplit('/').next().unwrap_or(p).to_owned();
     let name = base(path);
-    let interpreter = matches!(name.as_str(), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "perl" | "ruby" | "node")
-        || name.starts_with("python");
+    let interpreter =
+        matches!(name.as_str(), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "perl" | "ruby" | "node")
+            || name.starts_with("python");
     if interpreter {
         for argument in arguments().iter().skip(1) {
             if argument == "-c" || argument == "-m" {

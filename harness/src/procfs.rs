@@ -41,7 +41,12 @@ impl Dispositions {
 impl Proc {
     /// Opens `/proc` as it is for the caller now.
     pub fn open() -> std::io::Result<Proc> {
-        let fd = openat(nix::fcntl::AT_FDCWD, "/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let fd = openat(
+            nix::fcntl::AT_FDCWD,
+            "/proc",
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
         Ok(Proc(Arc::new(fd)))
     }
 
@@ -172,7 +177,12 @@ impl Proc {
     /// Every process's parent, by process id.
     pub fn parents(&self) -> HashMap<i32, i32> {
         let mut parents = HashMap::new();
-        let Ok(dir) = openat(self.0.as_fd(), ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) else {
+        let Ok(dir) = openat(
+            self.0.as_fd(),
+            ".",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        ) else {
             return parents;
         };
         let Ok(mut dir) = nix::dir::Dir::from_fd(dir) else { return parents };
@@ -180,7 +190,8 @@ impl Proc {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
             // proc_pid_stat(5): the parent is the second field after the command's last `)`.
             let Some(stat) = self.read(&format!("{pid}/stat")) else { continue };
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            let parent =
+                stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
             if let Some(parent) = parent {
                 parents.insert(pid, parent);
             }

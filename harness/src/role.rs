@@ -97,8 +97,8 @@ fn component_role(component: &str) -> String {
             return format!("tmp{RANDOM}{}", numbers(tail));
         }
     }
-    // Base64url, as ACME tokens, accounts and order ids are: a whole component, or a component's
-    // end after a prefix of somebody's own.
+    // Base64url, as ACME tokens, thumbprints, accounts and order ids are, perhaps after a word of
+    // somebody's own: `.guard-{X}`.
     if let Some(start) = token_start(component) {
         return format!("{}{RANDOM}", &component[..start]);
     }
@@ -117,20 +117,26 @@ fn component_role(component: &str) -> String {
     role
 }
 
-/// Where a token of base64url begins that goes on to the component's end. Tokens of 256 bits (43
-/// letters) are looked for first: their own `-` and `_` are no prefix's end.
+/// Where random base64url begins that goes on to the component's end. Its own `-` and `_` cannot
+/// be told from separators, so all of it counts as one, but for words of lower-case letters that
+/// somebody put before it.
 fn token_start(component: &str) -> Option<usize> {
-    let is_token = |text: &str| {
-        text.len() >= 20
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && looks_random(text)
-    };
-    let whole = component.len().checked_sub(43).filter(|start| {
-        component.is_char_boundary(*start)
-            && (*start == 0 || !component.as_bytes()[start - 1].is_ascii_alphanumeric())
-            && is_token(&component[*start..])
-    });
-    whole.or_else(|| is_token(component).then_some(0))
+    let mut start = component.len() - component.trim_start_matches('.').len();
+    let rest = &component[start..];
+    if rest.len() < 20
+        || !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        || !looks_random(rest)
+    {
+        return None;
+    }
+    while let Some(end) = component[start..].find(['-', '_']) {
+        let word = &component[start..start + end];
+        if word.len() < 3 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
+            break;
+        }
+        start += end + 1;
+    }
+    Some(start)
 }
 
 fn push_run(role: &mut String, run: &str) {
@@ -159,7 +165,8 @@ fn looks_random(run: &str) -> bool {
     let changes = bytes.windows(2).filter(|pair| class(pair[0]) != class(pair[1])).count();
     // `fullchain2` changes once, `Makefile` once, `aB3xQ9` five times. One change is a word with a
     // number or a capital; two changes in a short run are `tlsAlpn01`-like names only when long.
-    changes * 4 >= bytes.len() || (changes >= 2 && bytes.len() <= 12 && bytes.iter().any(u8::is_ascii_uppercase))
+    changes * 4 >= bytes.len()
+        || (changes >= 2 && bytes.len() <= 12 && bytes.iter().any(u8::is_ascii_uppercase))
 }
 
 fn numbers(text: &str) -> String {
@@ -186,13 +193,25 @@ mod tests {
     #[test]
     fn numbered_and_random_parts_are_normalised() {
         for (path, role) in [
-            ("/etc/letsencrypt/archive/example.com/privkey12.pem", "/etc/letsencrypt/archive/example.com/privkey{N}.pem"),
+            (
+                "/etc/letsencrypt/archive/example.com/privkey12.pem",
+                "/etc/letsencrypt/archive/example.com/privkey{N}.pem",
+            ),
             ("/etc/ssl/site/.key.pem.aB3xQ9", "/etc/ssl/site/.key.pem.{X}"),
             ("/tmp/tmp.Ab3dE6gH9k", "/tmp/tmp.{X}"),
             ("/tmp/tmpab_d3f9x", "/tmp/tmp{X}"),
-            ("/var/www/.guard-zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s", "/var/www/.guard-{X}"),
-            ("/var/www/.well-known/acme-challenge/zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s", "/var/www/.well-known/acme-challenge/{X}"),
-            ("/etc/letsencrypt/accounts/acme-v02.api.letsencrypt.org/directory/0f3a9be2c4d5e6f708192a3b4c5d6e7f/meta.json", "/etc/letsencrypt/accounts/acme-v{N}.api.letsencrypt.org/directory/{X}/meta.json"),
+            (
+                "/var/www/.guard--svjROOHb8qL7FLg-zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s",
+                "/var/www/.guard-{X}",
+            ),
+            (
+                "/var/www/.well-known/acme-challenge/zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s",
+                "/var/www/.well-known/acme-challenge/{X}",
+            ),
+            (
+                "/etc/letsencrypt/accounts/acme-v02.api.letsencrypt.org/directory/0f3a9be2c4d5e6f708192a3b4c5d6e7f/meta.json",
+                "/etc/letsencrypt/accounts/acme-v{N}.api.letsencrypt.org/directory/{X}/meta.json",
+            ),
         ] {
             assert_eq!(of(path), role);
         }

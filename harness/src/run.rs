@@ -179,7 +179,9 @@ impl Calls {
                 Some(waker) => waker.wake(),
                 None => return Err(gone()),
             }
-            answered.recv_timeout(limits::CONTROL).map_err(|_| "the harness did not answer in time".to_owned())?
+            answered
+                .recv_timeout(limits::CONTROL)
+                .map_err(|_| "the harness did not answer in time".to_owned())?
         };
         (handler, Calls { calls, waker })
     }
@@ -235,14 +237,28 @@ impl<'a> Runner<'a> {
         proc: Proc,
         root: String,
     ) -> Result<Runner<'a>, RunError> {
-        let tracer = Tracer::new(tracer::Options { connect: !root.is_empty(), ..tracer::Options::default() })?;
+        let tracer =
+            Tracer::new(tracer::Options { connect: !root.is_empty(), ..tracer::Options::default() })?;
         let (gate, arrivals) = RequestGate::new(tracer.waker());
         control.wake(Some(tracer.waker()));
         ca.set_gate(Some(gate.clone()));
         // What an earlier stage's killed runs left under way belongs to nobody here.
         ca.take_requests();
         let decoder = Decoder { proc, root, server: None };
-        Ok(Runner { tracer, decoder, scenario, ca, stage, server: None, server_spec, control, processes: Table::default(), runs: 0, gate, arrivals })
+        Ok(Runner {
+            tracer,
+            decoder,
+            scenario,
+            ca,
+            stage,
+            server: None,
+            server_spec,
+            control,
+            processes: Table::default(),
+            runs: 0,
+            gate,
+            arrivals,
+        })
     }
 
     /// Starts the world's server, as at boot.
@@ -302,7 +318,10 @@ impl<'a> Runner<'a> {
         command.stderr = Some(output.writer()?);
         self.gate.begin(&assignment);
         let started = Instant::now();
-        let leader = self.tracer.spawn(&command).map_err(|source| RunError::Spawn { command: assignment.command.join(" "), source })?;
+        let leader = self
+            .tracer
+            .spawn(&command)
+            .map_err(|source| RunError::Spawn { command: assignment.command.join(" "), source })?;
         let index = self.runs;
         self.runs += 1;
         self.processes.led(leader.as_raw(), index);
@@ -459,7 +478,8 @@ impl<'a> Runner<'a> {
             state.outcome.run.end = Some(end);
         }
         if let Some(pending) = &mut state.pending {
-            if pending.awaited.remove(&pid) && matches!(end, End::Killed(signal) if signal == pending.signal) {
+            if pending.awaited.remove(&pid) && matches!(end, End::Killed(signal) if signal == pending.signal)
+            {
                 pending.proven = true;
             }
         }
@@ -504,7 +524,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn at_syscall(&mut self, state: &mut State<'_, '_, '_>, task: Stopped, syscall: &tracer::Syscall) -> Result<(), RunError> {
+    fn at_syscall(
+        &mut self,
+        state: &mut State<'_, '_, '_>,
+        task: Stopped,
+        syscall: &tracer::Syscall,
+    ) -> Result<(), RunError> {
         let pid = task.pid().as_raw();
         let Some(process) = self.processes.get(pid) else { return Ok(task.resume()?) };
         let (started, leader, name, run) = (process.started, process.leader, process.name(), process.run);
@@ -553,17 +578,32 @@ impl<'a> Runner<'a> {
     }
 
     /// Names an effect and keeps it; returns its place in the list.
-    fn note(&mut self, state: &mut State<'_, '_, '_>, effect: Effect, name: String, leader: bool, pid: i32, occurrence: Option<u32>) -> usize {
+    fn note(
+        &mut self,
+        state: &mut State<'_, '_, '_>,
+        effect: Effect,
+        name: String,
+        leader: bool,
+        pid: i32,
+        occurrence: Option<u32>,
+    ) -> usize {
         if effect.exclusive {
             state.roles.made(&effect.path);
         }
         let role = state.roles.of(&effect.path);
         let occurrence = occurrence.unwrap_or_else(|| {
-            let count = state.occurrences.entry((name.clone(), effect.op.to_owned(), role.clone())).or_insert(0);
+            let count =
+                state.occurrences.entry((name.clone(), effect.op.to_owned(), role.clone())).or_insert(0);
             *count += 1;
             *count
         });
         let point = Point { side: Side::Before, process: name, op: effect.op.to_owned(), role, occurrence };
+        if effect.class == Class::Request {
+            // The same request again: the CA refused the first one, which did nothing.
+            for earlier in state.outcome.seen.iter_mut().filter(|earlier| earlier.point == point) {
+                earlier.failed = true;
+            }
+        }
         let census = state.assignment.detail == Detail::Census;
         let locked = if census { lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) } else { None };
         let default_sigterm =
@@ -605,7 +645,11 @@ impl<'a> Runner<'a> {
         if locked_points.contains(&seen.point)
             && lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(false)
         {
-            state.outcome.run.unlocked.push(format!("{}: {} {}", seen.point.process, seen.effect.op, seen.effect.path));
+            state
+                .outcome
+                .run
+                .unlocked
+                .push(format!("{}: {} {}", seen.point.process, seen.effect.op, seen.effect.path));
         }
     }
 
@@ -627,13 +671,19 @@ impl<'a> Runner<'a> {
             if !failed && matches!(seen.effect.class, Class::Change | Class::Log) {
                 let path = self.decoder.on_disk(&seen.effect.path);
                 if let Some(mode) = exposed_key(&path, &self.decoder.root) {
-                    let text = format!("{} (mode {mode:04o}) after {}: {}", seen.effect.path, seen.point.process, seen.effect.op);
+                    let text = format!(
+                        "{} (mode {mode:04o}) after {}: {}",
+                        seen.effect.path, seen.point.process, seen.effect.op
+                    );
                     state.outcome.run.exposed_keys.push(text);
                 }
             }
             if seen.effect.class.visible_change() {
                 if let Err(error) = self.served() {
-                    let text = format!("{error}, after {}: {} {}", seen.point.process, seen.effect.op, seen.effect.path);
+                    let text = format!(
+                        "{error}, after {}: {} {}",
+                        seen.point.process, seen.effect.op, seen.effect.path
+                    );
                     state.outcome.run.dark_moments.push(text);
                 }
             }
@@ -678,10 +728,17 @@ impl<'a> Runner<'a> {
         };
         state.last_activity = Instant::now();
         let (name, leader) = (process.name(), process.leader);
-        let effect = Effect { op: arrival.op, path: String::new(), from: None, class: Class::Request, exclusive: false };
+        let effect = Effect {
+            op: arrival.op,
+            path: String::new(),
+            from: None,
+            class: Class::Request,
+            exclusive: false,
+        };
         let place = self.note(state, effect, name, leader, pid, Some(arrival.occurrence));
         let point = state.outcome.seen[place].point.clone();
-        let matching = |fault: &FaultRecord| fault.point.op == point.op && fault.point.occurrence == point.occurrence;
+        let matching =
+            |fault: &FaultRecord| fault.point.op == point.op && fault.point.occurrence == point.occurrence;
         if let Some(position) = state.open_faults.iter().position(matching) {
             let fault = state.open_faults.remove(position);
             return self.strike(state, fault, None, Some(arrival.reply), pid);
@@ -710,17 +767,29 @@ impl<'a> Runner<'a> {
             return Ok(());
         };
         let victims = fault::kill::victims(scope, pid, state.index, &self.processes);
+        let mut held = None;
+        // A signal to a process is taken by any of its threads; the one at the point must not go
+        // on before one of them has. So it gets the signal itself, where it does not block it.
+        let own = victims.contains(&pid);
+        let itself =
+            task.as_ref().filter(|_| own && signal != nix::libc::SIGKILL).map(Stopped::tid).filter(|tid| {
+                self.decoder
+                    .proc
+                    .dispositions(tid.as_raw())
+                    .is_some_and(|d| d.blocked >> (signal - 1) & 1 == 0)
+            });
         for victim in &victims {
             // One that died of another's death a moment ago is proven dead by its end.
-            signal_process(*victim, signal)?;
+            match itself {
+                Some(tid) if *victim == pid => signal_task(pid, tid.as_raw(), signal)?,
+                _ => signal_process(*victim, signal)?,
+            }
         }
-        let own = victims.contains(&pid);
-        let mut held = None;
         if let Some(task) = task {
             if own && signal == nix::libc::SIGKILL {
                 // It dies at this stop: the syscall does not run.
                 drop(task);
-            } else if own {
+            } else if itself.is_some() {
                 task.postpone()?;
             } else {
                 state.spared = Some(pid);
@@ -755,7 +824,10 @@ impl<'a> Runner<'a> {
                     // Queued by the kernel: it has arrived, and acts when the process lets it.
                     Some(d) if d.pending & bit != 0 => pending.proven = true,
                     Some(d) if d.ignored & bit != 0 => pending.proven = true,
-                    Some(_) => pending.why_not = format!("no trace of the signal in {}", self.decoder.proc.doing(*pid)),
+                    Some(_) => {
+                        pending.why_not =
+                            format!("no trace of the signal in {}", self.decoder.proc.doing(*pid))
+                    }
                     None => pending.proven = true,
                 }
             }
@@ -764,7 +836,10 @@ impl<'a> Runner<'a> {
         if pending.proven {
             state.outcome.run.faults.push(pending.fault);
         } else {
-            state.outcome.not_delivered.push(format!("not proven to have arrived: {} ({})", pending.fault, pending.why_not));
+            state
+                .outcome
+                .not_delivered
+                .push(format!("not proven to have arrived: {} ({})", pending.fault, pending.why_not));
         }
         if let Some(task) = pending.held {
             task.resume()?;
@@ -787,10 +862,20 @@ impl Drop for Runner<'_> {
 }
 
 /// Sends a signal; a process that is already gone is fine.
-fn signal_process(pid: i32, signal: i32) -> Result<(), RunError> {
-    let signal = tracer::Signal::try_from(signal).map_err(|error| RunError::Io { tried: format!("name signal {signal}"), source: error.into() })?;
-    tracer::signal_process(tracer::Pid::from_raw(pid), signal)?;
+fn signal_process(pid: i32, number: i32) -> Result<(), RunError> {
+    tracer::signal_process(tracer::Pid::from_raw(pid), signal(number)?)?;
     Ok(())
+}
+
+/// The same to one task of a process.
+fn signal_task(pid: i32, tid: i32, number: i32) -> Result<(), RunError> {
+    tracer::signal_task(tracer::Pid::from_raw(pid), tracer::Pid::from_raw(tid), signal(number)?)?;
+    Ok(())
+}
+
+fn signal(number: i32) -> Result<tracer::Signal, RunError> {
+    tracer::Signal::try_from(number)
+        .map_err(|error| RunError::Io { tried: format!("name signal {number}"), source: error.into() })
 }
 
 /// The mode of a file with a private key in it that others can read, folders above it and all.
@@ -811,13 +896,18 @@ struct Output(OwnedFd);
 
 impl Output {
     fn new() -> Result<Output, RunError> {
-        let fd = memfd_create(c"subject-output", MFdFlags::MFD_CLOEXEC)
-            .map_err(|e| RunError::Io { tried: "make a file in memory for the subject's output".into(), source: e.into() })?;
+        let fd = memfd_create(c"subject-output", MFdFlags::MFD_CLOEXEC).map_err(|e| RunError::Io {
+            tried: "make a file in memory for the subject's output".into(),
+            source: e.into(),
+        })?;
         Ok(Output(fd))
     }
 
     fn writer(&self) -> Result<OwnedFd, RunError> {
-        self.0.as_fd().try_clone_to_owned().map_err(|source| RunError::Io { tried: "duplicate a descriptor".into(), source })
+        self.0
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| RunError::Io { tried: "duplicate a descriptor".into(), source })
     }
 
     /// The last `limit` bytes.
@@ -833,4 +923,3 @@ impl Output {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
-

@@ -101,7 +101,9 @@ impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         let kind = match &error {
             SetupError::Baseline(_) => FailureKind::Baseline,
-            SetupError::Run(crate::run::RunError::World(_) | crate::run::RunError::Spawn { .. }) => FailureKind::Machine,
+            SetupError::Run(crate::run::RunError::World(_) | crate::run::RunError::Spawn { .. }) => {
+                FailureKind::Machine
+            }
             SetupError::Run(_) => FailureKind::Bug,
         };
         Failure { kind, message: error.to_string() }
@@ -144,7 +146,10 @@ fn orders() -> mpsc::Receiver<Order> {
                     }
                 }
                 Err(error) => {
-                    say(&Answer::Failed(Failure { kind: FailureKind::Bug, message: format!("not an order: {error}") }));
+                    say(&Answer::Failed(Failure {
+                        kind: FailureKind::Bug,
+                        message: format!("not an order: {error}"),
+                    }));
                     break;
                 }
             }
@@ -163,7 +168,8 @@ fn serve(orders: &mpsc::Receiver<Order>) -> Result<(), Failure> {
     let mut world = world::build(build.world, &build.scenario, &build.programs, &ageing.root_pem())?;
     let _control = Control::listen(world.control_name(), handler)
         .map_err(|error| bug(&format!("failed to listen for the world's shims: {error}")))?;
-    let mut bench = Workbench::prepare(world.as_mut() as &mut dyn World, &build.scenario, calls, proc, &ageing)?;
+    let mut bench =
+        Workbench::prepare(world.as_mut() as &mut dyn World, &build.scenario, calls, proc, &ageing)?;
     say(&Answer::Built);
     let mut census: Option<Census> = None;
     while let Ok(order) = orders.recv() {

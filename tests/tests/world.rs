@@ -16,7 +16,15 @@ fn roulette() -> &'static Path {
         let test = std::env::current_exe().expect("a test knows where it is");
         let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--package", "process-roulette", "--bin", "roulette", "--target-dir"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "process-roulette",
+            "--bin",
+            "roulette",
+            "--target-dir",
+        ]);
         build.arg(profile.parent().expect("PROFILE is in target"));
         if profile.ends_with("release") {
             build.arg("--release");
@@ -147,10 +155,14 @@ fn a_private_world_has_the_production_ca_and_resolves_every_name_to_itself() {
 fn a_state_directory_starts_empty_and_the_host_keeps_its_own() {
     let before = names(Path::new("/etc/default"));
     for who in everybody() {
-        let script = "ls -A /etc/default | wc -l; echo x > /etc/default/world; ls -A /run /tmp; rm /etc/hosts";
+        let script =
+            "ls -A /etc/default | wc -l; echo x > /etc/default/world; ls -A /run /tmp; rm /etc/hosts";
         let Some((out, err)) = Try::new(who, "", "/etc/default").private(script) else { continue };
         assert_eq!(out.lines().next(), Some("0"), "{out}");
-        assert!(err.contains("touched /etc/default/world\n") && err.contains("touched /etc/hosts\n"), "{err}");
+        assert!(
+            err.contains("touched /etc/default/world\n") && err.contains("touched /etc/hosts\n"),
+            "{err}"
+        );
         assert_eq!(err.matches("\n0 paths differ from what was restored").count(), 2, "{err}");
     }
     assert_eq!(names(Path::new("/etc/default")), before);
@@ -158,8 +170,9 @@ fn a_state_directory_starts_empty_and_the_host_keeps_its_own() {
 }
 
 fn names(folder: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
     names.sort();
     names
 }
@@ -221,7 +234,8 @@ fn a_bare_world_keeps_to_its_folder_and_removes_it() {
 
 #[test]
 fn a_scenario_with_absolute_paths_is_refused_by_a_bare_world() {
-    let output = Try::new(Who::Caller, "", "/etc/default").command("bare", "true").output().expect("it starts");
+    let output =
+        Try::new(Who::Caller, "", "/etc/default").command("bare", "true").output().expect("it starts");
     let (_, err) = texts(&output);
     assert_eq!(output.status.code(), Some(4), "{err}");
     assert!(err.contains("/etc/default (subject.state)") && err.contains("{root}"), "{err}");

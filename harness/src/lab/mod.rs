@@ -27,7 +27,9 @@ use crate::{
     world,
 };
 
-pub use options::{Capability, LabError, LabErrorKind, LabOptions, ReplayOptions, Shard, SpinOptions, WorldChoice};
+pub use options::{
+    Capability, LabError, LabErrorKind, LabOptions, ReplayOptions, Shard, SpinOptions, WorldChoice,
+};
 
 impl LabError {
     fn new(kind: LabErrorKind, message: impl Into<String>) -> LabError {
@@ -121,7 +123,9 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     let census = pool.census(tell)?;
     let planned = match &replay.record {
         Some(record) => Planned { id: record.id.clone(), faults: record.faults.clone() },
-        None if replay.experiment == census.clean.id => Planned { id: census.clean.id.clone(), faults: Vec::new() },
+        None if replay.experiment == census.clean.id => {
+            Planned { id: census.clean.id.clone(), faults: Vec::new() }
+        }
         None => {
             let plan = plan::sweep(&census, &options.scenario.faults);
             let known = plan.experiments.into_iter().find(|planned| planned.id == replay.experiment);
@@ -170,13 +174,21 @@ fn cut(plan: &mut Plan, options: &LabOptions) {
             (index - 1) % shard.of == shard.index - 1
         });
         let left_out = all - plan.experiments.len() as u64;
-        plan.skipped.push(Skipped { what: "experiments".into(), count: left_out, why: format!("this is shard {shard}") });
+        plan.skipped.push(Skipped {
+            what: "experiments".into(),
+            count: left_out,
+            why: format!("this is shard {shard}"),
+        });
     }
     if let Some(most) = options.max_experiments {
         let planned = plan.experiments.len() as u64;
         if planned > most {
             plan.experiments.truncate(most as usize);
-            plan.skipped.push(Skipped { what: "experiments".into(), count: planned - most, why: format!("--max-experiments is {most}") });
+            plan.skipped.push(Skipped {
+                what: "experiments".into(),
+                count: planned - most,
+                why: format!("--max-experiments is {most}"),
+            });
         }
     }
 }
@@ -202,9 +214,13 @@ impl Pool {
         let missing = scenario.missing_needs();
         if !missing.is_empty() {
             let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            return Err(LabError::new(LabErrorKind::Machine, format!("{} needs what is not installed: {}", scenario.name, list.join("; "))));
+            return Err(LabError::new(
+                LabErrorKind::Machine,
+                format!("{} needs what is not installed: {}", scenario.name, list.join("; ")),
+            ));
         }
-        let kind = world::choose(scenario, options.world.kind()).map_err(|e| LabError::new(LabErrorKind::Machine, e.to_string()))?;
+        let kind = world::choose(scenario, options.world.kind())
+            .map_err(|e| LabError::new(LabErrorKind::Machine, e.to_string()))?;
         tell(Event::Started {
             schema: 1,
             scenario: scenario.name.clone(),
@@ -215,17 +231,27 @@ impl Pool {
             jobs,
             version: concat!("process-roulette ", env!("CARGO_PKG_VERSION")).to_owned(),
         });
-        let programs = pebble::find(options.pebble.as_deref(), &mut |what| tell(Event::Step { what: what.to_owned() }))
-            .map_err(|error| LabError::new(LabErrorKind::Machine, error.to_string()))?;
+        let programs =
+            pebble::find(options.pebble.as_deref(), &mut |what| tell(Event::Step { what: what.to_owned() }))
+                .map_err(|error| LabError::new(LabErrorKind::Machine, error.to_string()))?;
         tell(Event::Pebble(programs.record.clone()));
-        tell(Event::Step { what: format!("building {jobs} world{} and obtaining the first certificate", if jobs == 1 { "" } else { "s" }) });
+        tell(Event::Step {
+            what: format!(
+                "building {jobs} world{} and obtaining the first certificate",
+                if jobs == 1 { "" } else { "s" }
+            ),
+        });
         let (sender, answers) = mpsc::channel();
         let mut pool = Pool { workers: Vec::new(), answers, interrupt: options.interrupt.clone() };
         for index in 0..jobs as usize {
             let worker = Worker::start(kind, index, sender.clone())?;
             pool.workers.push(worker);
         }
-        let build = Order::Build(Box::new(Build { scenario: scenario.clone(), programs: Programs::clone(&programs), world: kind }));
+        let build = Order::Build(Box::new(Build {
+            scenario: scenario.clone(),
+            programs: Programs::clone(&programs),
+            world: kind,
+        }));
         for worker in &mut pool.workers {
             worker.order(&build)?;
         }
@@ -249,7 +275,10 @@ impl Pool {
     fn lost(&mut self, index: usize) -> LabError {
         let status = self.workers.get_mut(index).and_then(|w| w.child.wait().ok());
         let how = status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
-        LabError::new(LabErrorKind::Bug, format!("worker {index} went away in the middle of its work ({how})"))
+        LabError::new(
+            LabErrorKind::Bug,
+            format!("worker {index} went away in the middle of its work ({how})"),
+        )
     }
 
     /// The census, by whichever worker has its world first.
@@ -257,7 +286,10 @@ impl Pool {
         let mut asked = false;
         loop {
             let Some((index, answer)) = self.next()? else {
-                return Err(LabError::new(LabErrorKind::Inconclusive, "interrupted before the clean run was done: nothing was found"));
+                return Err(LabError::new(
+                    LabErrorKind::Inconclusive,
+                    "interrupted before the clean run was done: nothing was found",
+                ));
             };
             match answer {
                 Some(Answer::Built) => {
@@ -314,14 +346,18 @@ impl Pool {
                 Some(_) => {}
                 None => {
                     // What it was at is tried once more by another.
-                    let Some(planned) = self.workers[index].at_work.take() else { return Err(self.lost(index)) };
+                    let Some(planned) = self.workers[index].at_work.take() else {
+                        return Err(self.lost(index));
+                    };
                     again += 1;
                     if again > limits::WORKERS_LOST {
                         return Err(self.lost(index));
                     }
                     self.workers[index].built = false;
                     queue.push_back(planned);
-                    let idle: Vec<usize> = (0..self.workers.len()).filter(|i| self.workers[*i].built && self.workers[*i].at_work.is_none()).collect();
+                    let idle: Vec<usize> = (0..self.workers.len())
+                        .filter(|i| self.workers[*i].built && self.workers[*i].at_work.is_none())
+                        .collect();
                     for index in idle {
                         self.feed(index, census, &mut queue)?;
                     }
@@ -363,7 +399,11 @@ impl Drop for Pool {
 }
 
 impl Worker {
-    fn start(kind: WorldKind, index: usize, answers: mpsc::Sender<(usize, Option<Answer>)>) -> Result<Worker, LabError> {
+    fn start(
+        kind: WorldKind,
+        index: usize,
+        answers: mpsc::Sender<(usize, Option<Answer>)>,
+    ) -> Result<Worker, LabError> {
         let failed = |what: &str, error: std::io::Error| {
             LabError::new(LabErrorKind::Machine, format!("failed to {what}: {error}"))
         };
@@ -380,7 +420,10 @@ impl Worker {
                 for line in stdout.into_iter().flat_map(|out| BufReader::new(out).lines()) {
                     let Ok(line) = line else { break };
                     let answer = serde_json::from_str(&line).unwrap_or_else(|error| {
-                        Answer::Failed(Failure { kind: FailureKind::Bug, message: format!("a worker said what is no answer ({error}): {line}") })
+                        Answer::Failed(Failure {
+                            kind: FailureKind::Bug,
+                            message: format!("a worker said what is no answer ({error}): {line}"),
+                        })
                     });
                     if answers.send((index, Some(answer))).is_err() {
                         return;
@@ -394,9 +437,12 @@ impl Worker {
 
     fn order(&mut self, order: &Order) -> Result<(), LabError> {
         let bug = |message: String| LabError::new(LabErrorKind::Bug, message);
-        let mut line = serde_json::to_string(order).map_err(|e| bug(format!("failed to write an order: {e}")))?;
+        let mut line =
+            serde_json::to_string(order).map_err(|e| bug(format!("failed to write an order: {e}")))?;
         line.push('\n');
-        let Some(orders) = &mut self.orders else { return Err(bug("a worker that was ended got an order".into())) };
+        let Some(orders) = &mut self.orders else {
+            return Err(bug("a worker that was ended got an order".into()));
+        };
         // One that is gone says so on its other end.
         let _ = orders.write_all(line.as_bytes()).and_then(|()| orders.flush());
         Ok(())
