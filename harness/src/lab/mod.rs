@@ -146,14 +146,21 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     let worker = &mut pool.workers[0];
     worker.order(&Order::Replay(planned.clone()))?;
     loop {
-        match pool.answers.recv() {
-            Ok((_, Some(Answer::Told(text)))) => tell(Event::Note { text }),
-            Ok((_, Some(Answer::Experiment(record)))) => return Ok(*record),
-            Ok((_, Some(Answer::Failed(failure)))) => return Err(failure.into()),
-            Ok((_, Some(_))) => {}
-            Ok((_, None)) | Err(_) => return Err(pool.lost(0)),
+        let Some((_, answer)) = pool.next()? else {
+            return Err(interrupted("the replay was over"));
+        };
+        match answer {
+            Some(Answer::Told(text)) => tell(Event::Note { text }),
+            Some(Answer::Experiment(record)) => return Ok(*record),
+            Some(Answer::Failed(failure)) => return Err(failure.into()),
+            Some(_) => {}
+            None => return Err(pool.lost(0)),
         }
     }
+}
+
+fn interrupted(before: &str) -> LabError {
+    LabError::new(LabErrorKind::Interrupted, format!("interrupted before {before}"))
 }
 
 /// Only the families that were asked for.
@@ -286,10 +293,7 @@ impl Pool {
         let mut asked = false;
         loop {
             let Some((index, answer)) = self.next()? else {
-                return Err(LabError::new(
-                    LabErrorKind::Inconclusive,
-                    "interrupted before the clean run was done: nothing was found",
-                ));
+                return Err(interrupted("the clean run was done: nothing was found"));
             };
             match answer {
                 Some(Answer::Built) => {
