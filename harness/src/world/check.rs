@@ -294,8 +294,8 @@ fn overlay() -> Result<Seen, String> {
 
 fn tracing() -> Result<Seen, String> {
     let mut tracer = tracer::Tracer::new(tracer::Options::default()).map_err(|error| error.to_string())?;
-    let mut command = tracer::Command::new(["true"]);
-    command.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+    // This program itself: a small container may have no other.
+    let mut command = tracer::Command::new(["/proc/self/exe", PROBE]);
     tracer.spawn(&command).map_err(|error| error.to_string())?;
     let mut stops = 0;
     loop {
@@ -305,14 +305,14 @@ fn tracing() -> Result<Seen, String> {
                 stopped.resume().map_err(|error| error.to_string())?;
             }
             tracer::Event::Empty => break,
-            tracer::Event::TimedOut => return Err("`true` did not end".to_string()),
+            tracer::Event::TimedOut => return Err("the traced program did not end".to_string()),
             tracer::Event::Ended(_) | tracer::Event::Forked { .. } | tracer::Event::Woken => {}
         }
     }
     if stops == 0 {
-        return Err("`true` ran past the seccomp filter without a stop".to_string());
+        return Err("the traced program ran past the seccomp filter without a stop".to_string());
     }
-    Ok((State::Yes, format!("`true` stopped at {stops} system calls")))
+    Ok((State::Yes, format!("this program stopped at {stops} system calls")))
 }
 
 fn memory_cgroup() -> Result<Seen, String> {
