@@ -59,6 +59,9 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     let census = pool.census(tell)?;
     announce(&census, tell);
     let mut plan = plan::sweep(&census, &faults);
+    if let Some(why) = &pool.denied {
+        plan.skipped.push(Skipped { what: "private worlds".into(), count: u64::from(jobs), why: why.clone() });
+    }
     cut(&mut plan, options);
     tell(planned(&plan));
     let mut records = vec![census.clean.clone()];
@@ -205,6 +208,8 @@ struct Pool {
     workers: Vec<Worker>,
     answers: mpsc::Receiver<(usize, Option<Answer>)>,
     interrupt: Arc<AtomicBool>,
+    /// Why the worlds are no private ones, although nobody asked for others.
+    denied: Option<String>,
 }
 
 struct Worker {
@@ -226,7 +231,7 @@ impl Pool {
                 format!("{} needs what is not installed: {}", scenario.name, list.join("; ")),
             ));
         }
-        let kind = world::choose(scenario, options.world.kind())
+        let world::Chosen { kind, denied } = world::choose(scenario, options.world.kind())
             .map_err(|e| LabError::new(LabErrorKind::Machine, e.to_string()))?;
         tell(Event::Started {
             schema: 1,
@@ -249,7 +254,7 @@ impl Pool {
             ),
         });
         let (sender, answers) = mpsc::channel();
-        let mut pool = Pool { workers: Vec::new(), answers, interrupt: options.interrupt.clone() };
+        let mut pool = Pool { workers: Vec::new(), answers, interrupt: options.interrupt.clone(), denied };
         for index in 0..jobs as usize {
             let worker = Worker::start(kind, index, sender.clone())?;
             pool.workers.push(worker);
