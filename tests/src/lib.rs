@@ -1,4 +1,5 @@
 //! Shared helpers of the tests.
 
 pub mod ca;
+pub mod home;
 pub mod program;

@@ -4,10 +4,13 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
+    time::SystemTime,
 };
 
-/// The built `roulette`. Cargo builds no programs of other packages for a test, so it is built
-/// here, which takes no time when it is up to date. `ROULETTE_PROGRAM` names another one.
+/// The built `roulette`. `cargo test --workspace` has just built it; cargo does not for the tests of
+/// this package alone, so one that is older than its sources is built here. (Not by asking cargo in
+/// any case: without the other packages it may choose other features, and build everything twice.)
+/// `ROULETTE_PROGRAM` names another one.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -20,6 +23,10 @@ pub fn roulette() -> &'static Path {
         // target/PROFILE/deps/this-test
         let test = std::env::current_exe().expect("a test knows where it is");
         let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
+        let program = profile.join("roulette");
+        if is_newer(&program) {
+            return program;
+        }
         let target = profile.parent().expect("PROFILE is in target");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
@@ -38,6 +45,28 @@ pub fn roulette() -> &'static Path {
         }
         let status = build.status().expect("cargo can be started");
         assert!(status.success(), "failed to build the roulette command: {status}");
-        profile.join("roulette")
+        program
     })
+}
+
+/// Whether it was built after everything it is made of was last changed.
+fn is_newer(program: &Path) -> bool {
+    fn last(path: &Path) -> Option<SystemTime> {
+        let own = path.metadata().and_then(|data| data.modified()).ok()?;
+        let inside = path.read_dir().into_iter().flatten().flatten().filter_map(|entry| last(&entry.path()));
+        Some(inside.fold(own, SystemTime::max))
+    }
+    let sources = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "harness/Cargo.toml",
+        "harness/src",
+        "harness/tracer/Cargo.toml",
+        "harness/tracer/src",
+        "scenarios/guard/Cargo.toml",
+        "scenarios/guard/src",
+    ];
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let changed = sources.iter().map(|source| last(&root.join(source))).max().flatten();
+    program.metadata().and_then(|data| data.modified()).ok() > changed
 }

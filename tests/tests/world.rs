@@ -5,34 +5,10 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
-/// The built `roulette` command.
-fn roulette() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows where it is");
-        let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "process-roulette",
-            "--bin",
-            "roulette",
-            "--target-dir",
-        ]);
-        build.arg(profile.parent().expect("PROFILE is in target"));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo starts").success(), "the roulette command does not build");
-        profile.join("roulette")
-    })
-}
+use process_roulette_tests::program::roulette;
 
 /// Who runs the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
