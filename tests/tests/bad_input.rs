@@ -53,7 +53,13 @@ fn a_subject_whose_clean_run_is_not_what_it_should_be_is_told_with_its_own_outpu
     for (name, prepare, renew, more, words) in [
         ("never-asks", GUARD, "echo not today", "", &["never asked the CA", "not today"][..]),
         ("fails", GUARD, "echo no luck; exit 7", "", &["ended with exit 7", "no luck"]),
-        ("prepare-fails", "echo bad start >&2; exit 9", GUARD, "", &["`subject.prepare`", "exit 9", "bad start"]),
+        (
+            "prepare-fails",
+            "echo bad start >&2; exit 9",
+            GUARD,
+            "",
+            &["`subject.prepare`", "exit 9", "bad start"],
+        ),
         ("no-certificate", "true", GUARD, "", &["fullchain.pem"]),
         (
             "garbage",
@@ -107,10 +113,7 @@ fn a_command_that_cannot_be_started_is_told_with_the_reason() {
         }
         fs::write(home.at(&format!("scenarios/{name}.toml")), text).unwrap();
         let ran = run(&home, &format!("scenarios/{name}.toml"));
-        for word in words {
-            assert!(ran.stderr.contains(word), "{ran:?}");
-        }
-        assert_eq!(ran.code, Some(3), "{ran:?}");
+        fails(&ran, 4, words);
     }
 }
 
@@ -121,10 +124,7 @@ fn a_loud_closed_or_crowded_subject_is_judged_like_any_other() {
     for (name, renew) in [
         ("closes-stdout", format!("exec >&- 2>&-; {guard}")),
         ("prints-100-MB", format!("head -c 100000000 /dev/zero; {guard}")),
-        (
-            "forks-1000-children",
-            format!("i=0; while [ $i -lt 1000 ]; do (:); i=$((i+1)); done; {guard}"),
-        ),
+        ("forks-1000-children", format!("i=0; while [ $i -lt 1000 ]; do (:); i=$((i+1)); done; {guard}")),
     ] {
         let file = scenario(&home, name, GUARD, &renew, "deadline = \"60s\"");
         let ran = run(&home, &file);
@@ -140,7 +140,8 @@ fn files_that_are_no_scenarios_are_refused_before_anything_runs() {
     fs::create_dir(home.at("folder.toml")).unwrap();
     let reference = fs::read_to_string(home.at("scenarios/reference.toml")).unwrap();
     fs::write(home.at("deadline.toml"), reference.replace("\"30s\"", "\"99999999999999999999s\"")).unwrap();
-    fs::write(home.at("schema.toml"), reference.replace("schema = 1", "schema = 99999999999999999999")).unwrap();
+    fs::write(home.at("schema.toml"), reference.replace("schema = 1", "schema = 99999999999999999999"))
+        .unwrap();
     for (file, words) in [
         ("empty.toml", &["empty.toml", "missing"][..]),
         ("binary.toml", &["binary.toml"]),
@@ -180,7 +181,11 @@ fn what_a_scenario_needs_and_is_not_here_is_exit_4_with_how_to_install_it() {
 fn a_pebble_that_does_not_start_is_told_with_its_last_words() {
     let Some(home) = Home::new(Who::Caller) else { return };
     // Beside it there is no DNS server.
-    fails(&run_with(&home, "scenarios/reference.toml", &["--pebble", "/no/such/file"]), 4, &["/no/such/file"]);
+    fails(
+        &run_with(&home, "scenarios/reference.toml", &["--pebble", "/no/such/file"]),
+        4,
+        &["/no/such/file"],
+    );
     let folder = home.at("broken");
     fs::create_dir(&folder).unwrap();
     for name in ["pebble", "pebble-challtestsrv"] {
@@ -195,7 +200,8 @@ fn a_pebble_that_does_not_start_is_told_with_its_last_words() {
 fn two_sweeps_at_once_both_hold() {
     let Some(home) = Home::new(Who::Caller) else { return };
     for world in ["auto", "bare"] {
-        let arguments = ["run", "scenarios/reference.toml", "--jobs", "2", "--max-experiments", "6", "--world", world];
+        let arguments =
+            ["run", "scenarios/reference.toml", "--jobs", "2", "--max-experiments", "6", "--world", world];
         std::thread::scope(|scope| {
             let runs = [0, 1].map(|_| scope.spawn(|| home.run(&arguments)));
             for ran in runs {
@@ -265,8 +271,10 @@ fn without_namespaces_a_private_world_is_refused_and_a_bare_one_taken() {
             command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
         command = std::process::Command::new("unshare");
         command.args(["--user", "--map-root-user", "sh", "-c"]);
-        command.arg("for n in user mnt net pid; do echo 0 > /proc/sys/user/max_${n}_namespaces; done 2>/dev/null; \
-                      cat /proc/sys/user/max_user_namespaces >&2; exec \"$@\"");
+        command.arg(
+            "for n in user mnt net pid; do echo 0 > /proc/sys/user/max_${n}_namespaces; done 2>/dev/null; \
+                      cat /proc/sys/user/max_user_namespaces >&2; exec \"$@\"",
+        );
         command.arg("sh").arg(program).args(arguments).current_dir(home.at("")).env_clear().envs(environment);
         command.output()
     };

@@ -288,9 +288,8 @@ fn workers_of(pid: u32) -> Vec<Pid> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
     pids.filter(|pid: &i32| {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-            line.split(|byte| *byte == 0).any(|argument| argument == b"__worker")
-        })
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|argument| argument == b"__worker"))
     })
     .map(Pid::from_raw)
     .collect()

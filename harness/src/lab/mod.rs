@@ -60,7 +60,11 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     announce(&census, tell);
     let mut plan = plan::sweep(&census, &faults);
     if let Some(why) = &pool.denied {
-        plan.skipped.push(Skipped { what: "private worlds".into(), count: u64::from(jobs), why: why.clone() });
+        plan.skipped.push(Skipped {
+            what: "private worlds".into(),
+            count: u64::from(jobs),
+            why: why.clone(),
+        });
     }
     cut(&mut plan, options);
     tell(planned(&plan));

@@ -188,7 +188,10 @@ pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<Chosen, 
                 let why = why.trim_start_matches(NOT_TRIED).trim_start_matches(": ").to_string();
                 let absolute = bare::requires(scenario).err();
                 if wanted.is_none() && absolute.is_none() {
-                    return Ok(Chosen { kind: WorldKind::Bare, denied: Some(format!("{why}; `roulette check` says how to get them")) });
+                    return Ok(Chosen {
+                        kind: WorldKind::Bare,
+                        denied: Some(format!("{why}; `roulette check` says how to get them")),
+                    });
                 }
                 let besides = absolute.map_or(String::new(), |paths| {
                     format!("; a bare world is out of the question, it has {}", paths.join(", "))
