@@ -91,6 +91,20 @@ impl Census {
         self.effects.iter().filter(|e| e.locked == Some(true)).map(|e| e.record.point.clone()).collect()
     }
 
+    /// Where the subject has changed since a census that came to `recorded`: the first point that
+    /// only one of the two has.
+    pub fn change_since(&self, recorded: &[Point]) -> Option<String> {
+        let today: Vec<&Point> = self.effects.iter().map(|e| &e.record.point).collect();
+        let gone = recorded.iter().find(|point| !today.contains(point));
+        let new = today.iter().find(|point| !recorded.contains(point));
+        match (gone, new) {
+            (Some(gone), Some(new)) => Some(format!("expected {gone}, came to {new}")),
+            (Some(gone), None) => Some(format!("expected {gone}, which never came")),
+            (None, Some(new)) => Some(format!("came to {new}, which is new")),
+            (None, None) => None,
+        }
+    }
+
     /// Where a run went another way: the first durable effect of the census, in each process's
     /// own order, that `seen` does not have.
     pub fn first_difference(&self, seen: &[Seen]) -> Option<String> {

@@ -5,7 +5,7 @@
 //! started, and because one that dies takes nothing with it.
 
 use std::{
-    io::{BufRead, Write},
+    io::{BufRead, ErrorKind, Write},
     path::PathBuf,
     process::ExitCode,
     sync::mpsc,
@@ -106,7 +106,18 @@ impl From<SetupError> for Failure {
             }
             SetupError::Run(_) => FailureKind::Bug,
         };
-        Failure { kind, message: error.to_string() }
+        let mut message = error.to_string();
+        if let SetupError::Run(crate::run::RunError::Spawn { source, .. }) = &error {
+            message.push_str(match source.source.kind() {
+                ErrorKind::NotFound => "; is it installed, and the path right (or the `#!` line's)?",
+                ErrorKind::PermissionDenied => "; is it executable?",
+                _ if source.source.raw_os_error() == Some(nix::libc::ENOEXEC) => {
+                    "; a script's first line must name its interpreter, such as `#!/bin/sh`"
+                }
+                _ => "",
+            });
+        }
+        Failure { kind, message }
     }
 }
 

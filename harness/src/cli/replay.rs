@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::{
     event::{Event, ExperimentRecord, Finding},
     lab,
+    point::Point,
     report::store::Store,
     verdict::Verdict,
 };
@@ -24,6 +25,7 @@ struct Target {
     experiment: String,
     record: Option<ExperimentRecord>,
     finding: Option<Finding>,
+    points: Vec<Point>,
 }
 
 pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
@@ -36,7 +38,12 @@ pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
     }
     let mut broken = None;
     let lab = lab_options(scenario, &options.world, &interrupt);
-    let replay = lab::ReplayOptions { lab, experiment: target.experiment, record: target.record };
+    let replay = lab::ReplayOptions {
+        lab,
+        experiment: target.experiment,
+        record: target.record,
+        points: target.points,
+    };
     let record = lab::replay(replay, &mut |event| match event {
         Event::Note { text } => {
             if let Err(error) = print(&format!("{text}\n")) {
@@ -76,7 +83,13 @@ fn find(options: &ReplayOptions) -> Result<Target, CliError> {
                 "{what} is a scenario file: say which of its experiments with --experiment ID, as reports name it"
             )));
         };
-        return Ok(Target { scenario: options.what.clone(), experiment, record: None, finding: None });
+        return Ok(Target {
+            scenario: options.what.clone(),
+            experiment,
+            record: None,
+            finding: None,
+            points: Vec::new(),
+        });
     }
     if options.experiment.is_some() {
         return Err(CliError::usage(format!("there is no scenario file {what}: --experiment goes with one")));
@@ -89,6 +102,7 @@ fn find(options: &ReplayOptions) -> Result<Target, CliError> {
                 experiment: found.experiment.id.clone(),
                 record: Some(found.experiment),
                 finding: found.finding,
+                points: found.points,
             })
         }
         None => Err(CliError::usage(format!(

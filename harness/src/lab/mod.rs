@@ -128,6 +128,7 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     let options = &replay.lab;
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
+    let change = Some(&replay.points).filter(|p| !p.is_empty()).and_then(|p| census.change_since(p));
     let planned = match &replay.record {
         Some(record) => Planned { id: record.id.clone(), faults: record.faults.clone() },
         None if replay.experiment == census.clean.id => {
@@ -158,7 +159,14 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
         };
         match answer {
             Some(Answer::Told(text)) => tell(Event::Note { text }),
-            Some(Answer::Experiment(record)) => return Ok(*record),
+            Some(Answer::Experiment(mut record)) => {
+                if let (Some(why), Some(change)) = (&mut record.inconclusive, change) {
+                    why.push_str(&format!(
+                        "; the subject has changed since this was recorded, first difference: {change}"
+                    ));
+                }
+                return Ok(*record);
+            }
             Some(Answer::Failed(failure)) => return Err(failure.into()),
             Some(_) => {}
             None => return Err(pool.lost(0)),

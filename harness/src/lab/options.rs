@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{ExperimentRecord, WorldKind},
     fault::Family,
+    point::Point,
     scenario::Scenario,
 };
 
@@ -113,6 +114,8 @@ pub struct ReplayOptions {
     pub experiment: String,
     /// The experiment as it was recorded; `None`: it is to be found in the scenario's own plan.
     pub record: Option<ExperimentRecord>,
+    /// Points of the census it was recorded with, in order; empty where that is not known.
+    pub points: Vec<Point>,
 }
 
 /// Why a run could not be made or could not go on.

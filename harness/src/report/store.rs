@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use crate::{
     event::{Event, ExperimentRecord, Finding},
     limits,
+    point::Point,
     scenario::Scenario,
 };
 
@@ -47,6 +48,8 @@ pub struct StoredExperiment {
     pub experiment: ExperimentRecord,
     /// The finding, if one was asked for.
     pub finding: Option<Finding>,
+    /// Points of the run's census, in order.
+    pub points: Vec<Point>,
 }
 
 impl Store {
@@ -153,7 +156,8 @@ impl Store {
         for run in self.runs() {
             if let Some((experiment, finding)) = run.experiment(id)? {
                 let scenario = run.scenario();
-                return Ok(Some(StoredExperiment { run, scenario, experiment, finding }));
+                let points = run.points()?;
+                return Ok(Some(StoredExperiment { run, scenario, experiment, finding, points }));
             }
         }
         Ok(None)
@@ -185,6 +189,18 @@ impl StoredRun {
             .ok()
             .map(|bytes| PathBuf::from(std::ffi::OsString::from_vec(bytes)));
         origin.filter(|path| path.is_file()).unwrap_or_else(|| self.folder.join("scenario.toml"))
+    }
+
+    /// Points of its census, in order.
+    fn points(&self) -> Result<Vec<Point>, ReportError> {
+        let mut points = Vec::new();
+        read_events(&self.events(), |event| {
+            if let Event::Census { effects, .. } = event {
+                points = effects.into_iter().map(|effect| effect.point).collect();
+            }
+            Ok(())
+        })?;
+        Ok(points)
     }
 
     /// Looks an id up: a finding's, or an experiment's. Findings are at the end of the log and name
