@@ -134,7 +134,10 @@ fn token_start(component: &str) -> Option<usize> {
     {
         return None;
     }
-    if let Some(end) = component[start..].find(['-', '_']) {
+    // 32 bytes as base64url: what authorities make their tokens of. No word of anybody's is in it,
+    // although one may seem to be.
+    let whole = rest.len() == 43;
+    if let Some(end) = component[start..].find(['-', '_']).filter(|_| !whole) {
         let word = &component[start..start + end];
         if word.len() >= 4 && word.bytes().all(|b| b.is_ascii_lowercase()) {
             start += end + 1;
@@ -210,6 +213,10 @@ mod tests {
             ),
             (
                 "/var/www/.well-known/acme-challenge/zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s",
+                "/var/www/.well-known/acme-challenge/{X}",
+            ),
+            (
+                "/var/www/.well-known/acme-challenge/pexo-v3Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8sQ",
                 "/var/www/.well-known/acme-challenge/{X}",
             ),
             (
