@@ -218,7 +218,7 @@ fn a_replay_of_a_changed_subject_says_diverged_with_the_first_difference() {
     let step = "echo a > {root}/var/lib/guard/one; ";
     let guard = GUARD.trim_start_matches("exec ");
     let file = scenario(&home, "changing", GUARD, &format!("{step}{guard}"), "");
-    let ran = run_with(&home, &file, &["--report", "json=report.json"]);
+    let ran = home.run(&["run", &file, "--jobs", "2", "--report", "json=report.json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let report: serde_json::Value =
         serde_json::from_slice(&fs::read(home.at("report.json")).unwrap()).unwrap();
