@@ -3,10 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use process_roulette::{
-    sweep::SweepError,
-    verdict::Verdict,
-};
+use process_roulette::{sweep::SweepError, verdict::Verdict};
 use process_roulette_tests::{program::roulette, readme};
 
 /// Writes the README's wrapper and scenario into a folder, as a reader would.
@@ -55,7 +52,8 @@ fn the_wrapper_in_the_readme_breaks_the_promises_that_the_readme_says() {
 fn a_broken_promise_fails_the_test_with_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = as_the_readme_says(folder.path());
-    let sweep = process_roulette::sweep(&scenario).program(roulette()).arguments(["--fail-fast", "--jobs", "2"]);
+    let sweep =
+        process_roulette::sweep(&scenario).program(roulette()).arguments(["--fail-fast", "--jobs", "2"]);
     if let Err(SweepError::Machine { message, .. }) = sweep.clone().run() {
         eprintln!("SKIPPED: this machine cannot run the README's scenario: {message}");
         return;
