@@ -14,7 +14,8 @@ pub fn text() -> String {
 /// When there is none.
 pub fn block(language: &str, word: &str) -> String {
     let text = text();
-    let mut blocks = text.split(&format!("```{language}\n")).skip(1);
+    let open = format!("```{language}\n");
+    let mut blocks = text.split(&open).skip(1);
     let found = blocks.find_map(|rest| rest.split("```").next().filter(|block| block.contains(word)));
     found.unwrap_or_else(|| panic!("the README has no `{language}` block with `{word}` in it")).to_owned()
 }
