@@ -134,7 +134,7 @@ fn the_two_commands_of_the_readme_are_the_ones_that_ci_runs() {
         assert!(readme.contains(&format!("$ {command}\n")), "the README does not have `{command}`");
     }
     let Ok(script) = fs::read_to_string(root().join(".ci/run")) else {
-        eprintln!("SKIPPED: there is no .ci/run");
+        eprintln!("SKIPPED the_two_commands_of_the_readme_are_the_ones_that_ci_runs: there is no .ci/run");
         return;
     };
     for command in commands {

@@ -35,7 +35,9 @@ fn the_wrapper_in_the_readme_breaks_the_promises_that_the_readme_says() {
     let swept = match process_roulette::sweep(scenario).program(roulette()).arguments(["--jobs", "3"]).run() {
         Ok(swept) => swept,
         Err(SweepError::Machine { message, .. }) => {
-            eprintln!("SKIPPED: this machine cannot run the README's scenario: {message}");
+            eprintln!(
+                "SKIPPED the_wrapper_in_the_readme_breaks_the_promises_that_the_readme_says: {message}"
+            );
             return;
         }
         Err(error) => panic!("{error}"),
@@ -55,7 +57,7 @@ fn a_broken_promise_fails_the_test_with_the_report() {
     let sweep =
         process_roulette::sweep(&scenario).program(roulette()).arguments(["--fail-fast", "--jobs", "2"]);
     if let Err(SweepError::Machine { message, .. }) = sweep.clone().run() {
-        eprintln!("SKIPPED: this machine cannot run the README's scenario: {message}");
+        eprintln!("SKIPPED a_broken_promise_fails_the_test_with_the_report: {message}");
         return;
     }
     let panic = std::panic::catch_unwind(|| sweep.assert_held()).unwrap_err();
