@@ -13,14 +13,14 @@ use crate::{
     artifact::{self, ArtifactState, FileState},
     census::Census,
     event::{ExperimentRecord, FaultRecord, Violation},
+    fault::{self, Act},
     front::Ca,
     invariant::{self, End, Evidence, Litter, Run},
     limits, lock,
     plan::Planned,
-    point::Point,
     procfs::Proc,
     role,
-    run::{Assignment, Calls, Detail, Outcome, RunError, Runner, Told},
+    run::{Assignment, Calls, Detail, Known, Outcome, RunError, Runner, Told},
     scenario::{Placeholders, Scenario},
     state,
     target::{ServerSpec, this_program},
@@ -145,21 +145,16 @@ impl<'w> Workbench<'w> {
                 "the world's server does not serve the prepared certificate: {error}"
             )));
         }
-        let outcome = runner.run(Assignment {
-            command: &scenario.subject.command,
-            faults: &[],
-            detail: Detail::Census,
-            locked_points: None,
-            left_by_clean_run: &[],
-            told,
-        })?;
+        let outcome =
+            runner.run(&assignment(&scenario.subject.command, Detail::Census, &Arc::default()), told)?;
         baseline(&scenario, &outcome)?;
         let wall_ms = outcome.run.wall_ms;
         let left_running: Vec<String> = outcome.run.survivors.iter().map(|s| s.process.clone()).collect();
         let partial = outcome.unseen.map(str::to_owned);
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(&scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
-        let idle = runner.run(plain(&scenario.subject.command, &left_running))?;
+        let known = Arc::new(Known { left_running: left_running.clone(), ..Known::default() });
+        let idle = runner.run(&assignment(&scenario.subject.command, Detail::Plain, &known), None)?;
         phases.judge(&scenario, Phase::Idle, idle.run, &mut runner, &[]);
         runner.end_subject()?;
         drop(runner);
@@ -210,7 +205,7 @@ impl<'w> Workbench<'w> {
             root.clone(),
         )?;
         runner.start_server()?;
-        let locked_points: HashSet<Point> = census.locked_points();
+        let known = Arc::new(census.known());
         let detail = if told.is_some() { Detail::Census } else { Detail::Plain };
 
         let mut recovery_output = String::new();
@@ -226,15 +221,13 @@ impl<'w> Workbench<'w> {
                     what => told(Narrated::Run(what)),
                 }
             });
-            let outcome = runner.run(Assignment {
-                command: &scenario.subject.command,
-                faults,
-                detail,
-                locked_points: (phase == Phase::Aftermath).then_some(&locked_points),
-                left_by_clean_run: &census.left_running,
-                told: forward.as_mut().map(|f| f as &mut dyn FnMut(Told<'_>)),
-            })?;
-            drop(forward);
+            let assignment =
+                Assignment { command: &scenario.subject.command, faults, detail, known: known.clone() };
+            let outcome = runner
+                .run(&assignment, forward.as_mut().map(|forward| forward as &mut dyn FnMut(Told<'_>)))?;
+            if phase == Phase::Aftermath && planned.faults.iter().any(reboots) {
+                runner.reboot()?;
+            }
             if !outcome.not_delivered.is_empty() {
                 let difference = census.first_difference(&outcome.seen);
                 let mut why = format!("diverged: {}", outcome.not_delivered.join("; "));
@@ -265,15 +258,13 @@ impl<'w> Workbench<'w> {
     }
 }
 
-fn plain<'b>(command: &'b [String], left_by_clean_run: &'b [String]) -> Assignment<'b, 'b> {
-    Assignment {
-        command,
-        faults: &[],
-        detail: Detail::Plain,
-        locked_points: None,
-        left_by_clean_run,
-        told: None,
-    }
+fn assignment<'b>(command: &'b [String], detail: Detail, known: &Arc<Known>) -> Assignment<'b> {
+    Assignment { command, faults: &[], detail, known: known.clone() }
+}
+
+fn reboots(record: &FaultRecord) -> bool {
+    let act = fault::find(&record.fault).and_then(|fault| fault.act(record));
+    matches!(act, Some(Act::Signals { reboot: true, .. }))
 }
 
 /// What a narrated replay is told.
@@ -290,14 +281,7 @@ pub enum Narrated<'a> {
 }
 
 fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result<(), SetupError> {
-    let outcome = runner.run(Assignment {
-        command,
-        faults: &[],
-        detail: Detail::Plain,
-        locked_points: None,
-        left_by_clean_run: &[],
-        told: None,
-    })?;
+    let outcome = runner.run(&assignment(command, Detail::Plain, &Arc::default()), None)?;
     match outcome.run.end {
         Some(End::Exited(0)) => Ok(()),
         end => Err(SetupError::Baseline(format!(

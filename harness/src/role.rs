@@ -19,7 +19,8 @@ impl Roles {
     pub fn made(&mut self, path: &str) {
         let name = path.rsplit('/').next().unwrap_or(path);
         let tail = name.bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
-        if (6..=12).contains(&tail) && tail < name.len() {
+        // What looks random already needs no help.
+        if (6..=12).contains(&tail) && tail < name.len() && !component_role(name).ends_with(RANDOM) {
             let stem = &name[..name.len() - tail];
             self.made.insert(path.to_owned(), format!("{}{RANDOM}", component_role(stem)));
         }

@@ -22,7 +22,7 @@ use crate::{
     limits,
     pebble::{self, Programs},
     plan::{self, Plan, Planned},
-    scenario::Faults,
+    scenario::{CaTroubles, Collide, Disk, Faults, Kill, Neighbour, Pause, Senders},
     worker::{self, Answer, Build, Failure, FailureKind, Order},
     world,
 };
@@ -156,11 +156,21 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     }
 }
 
-/// Only the families that were asked for.
+/// Only the families that were asked for; one that the scenario does not set up has its defaults.
 fn selected(faults: &Faults, families: Option<&[Family]>) -> Faults {
-    let mut selected = faults.clone();
-    if families.is_some_and(|families| !families.contains(&Family::Kill)) {
-        selected.kill = None;
+    let Some(families) = families else { return faults.clone() };
+    let mut selected = Faults::none();
+    for family in families {
+        let own = faults.clone();
+        match family {
+            Family::Kill => selected.kill = own.kill.or_else(|| Some(Kill::default())),
+            Family::Senders => selected.senders = own.senders.or_else(|| Some(Senders::default())),
+            Family::Collide => selected.collide = own.collide.or_else(|| Some(Collide::default())),
+            Family::Disk => selected.disk = own.disk.or_else(|| Some(Disk::default())),
+            Family::Ca => selected.ca = own.ca.or_else(|| Some(CaTroubles::default())),
+            Family::Neighbour => selected.neighbour = own.neighbour.or_else(|| Some(Neighbour::default())),
+            Family::Pause => selected.pause = own.pause.or_else(|| Some(Pause::default())),
+        }
     }
     selected
 }
