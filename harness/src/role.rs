@@ -18,6 +18,11 @@ impl Roles {
     /// Takes note that the run made `path` exclusively.
     pub fn made(&mut self, path: &str) {
         let name = path.rsplit('/').next().unwrap_or(path);
+        if token_start(name).is_some() {
+            // Random as a whole already. Where its last `-` is, is chance too, and must not decide
+            // what it is called.
+            return;
+        }
         let tail = name.bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
         // What looks random already needs no help.
         if (6..=12).contains(&tail) && tail < name.len() && !component_role(name).ends_with(RANDOM) {
@@ -225,6 +230,14 @@ mod tests {
         assert_eq!(roles.of("/etc/ssl/.key.abcdef"), "/etc/ssl/.key.{X}");
         assert_eq!(roles.of("/etc/ssl/.key.abcdef/file1"), "/etc/ssl/.key.{X}/file{N}");
         assert_eq!(roles.of("/etc/ssl/.key.ghijkl"), "/etc/ssl/.key.ghijkl");
+        for token in [
+            "2WnhRRkOcAcQhLw4-jq9_5V7GGKwMYh1qLhBcfyPcB6ZVxC3bmQ7J-65wbqU",
+            "n9JT7oKhiBHhs0Lt-nVyJAWddrdFVuGYaKlQgmSd2I8iH0jowgXX1mh939MI",
+        ] {
+            let path = format!("/var/www/.guard-{token}");
+            roles.made(&path);
+            assert_eq!(roles.of(&path), "/var/www/.guard-{X}");
+        }
         roles.made("/run/renew.pid");
         assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
     }

@@ -59,6 +59,7 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     let census = pool.census(tell)?;
     announce(&census, tell);
     let mut plan = plan::sweep(&census, &faults);
+    let whole = plan.experiments.len();
     cut(&mut plan, options);
     tell(planned(&plan));
     let mut records = vec![census.clean.clone()];
@@ -83,6 +84,10 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     let cpu_s: f64 = records.iter().map(|r| r.cpu_ms as f64 / 1000.0).sum();
     summary.wall_s = started.elapsed().as_secs_f64();
     summary.cpu_efficiency = if sweep_s > 0.0 { cpu_s / (f64::from(cores) * sweep_s) } else { 0.0 };
+    if plan.experiments.len() < whole || interrupted.is_some() || options.faults.is_some() {
+        // What was not tried may be what they match.
+        summary.stale_expectations.clear();
+    }
     summary.interrupted = interrupted;
     tell(Event::Ended(Box::new(summary.clone())));
     Ok(summary)
@@ -475,5 +480,8 @@ pub fn check() -> Result<Vec<Capability>, LabError> {
 /// Random experiments, seeded.
 pub fn spin(options: SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
     let _ = (options, tell);
-    Err(LabError::new(LabErrorKind::Bug, "not built in: spins"))
+    Err(LabError::new(
+        LabErrorKind::Usage,
+        "spins are not built yet: `roulette run` sweeps every point instead",
+    ))
 }

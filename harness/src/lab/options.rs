@@ -37,7 +37,7 @@ pub struct LabOptions {
     pub pebble: Option<PathBuf>,
     /// Which kind of world.
     pub world: WorldChoice,
-    /// At most this many experiments, chosen by the seed; the rest is counted as not tried.
+    /// At most this many experiments, the first of the plan; the rest is counted as not tried.
     pub max_experiments: Option<u64>,
     /// Set when the run is to end early and tell what was found so far.
     pub interrupt: Arc<AtomicBool>,
