@@ -60,9 +60,13 @@ pub const SERVER_STOP: Duration = Duration::from_secs(10);
 /// longer.
 pub const STAGE_CLEAR: Duration = Duration::from_secs(10);
 
-/// Size of a world's scratch file system in per cent of the memory: it holds the trees of a
-/// handful of snapshots and stages, a few MiB; the bound only stops a subject that fills it.
-pub const SCRATCH_PERCENT: u32 = 25;
+/// Size of a world's scratch file system in MiB: it holds the trees of a handful of snapshots and
+/// stages, a few MiB. The bound stops a subject that fills it, in every world at once, before the
+/// machine's memory is gone.
+pub const SCRATCH_MIB: u64 = 1024;
+
+/// The same as a share of the machine's memory, for small machines: this many worlds fill it.
+pub const SCRATCH_SHARE: u64 = 8;
 /// Pause between two questions whether a starting Pebble or DNS server answers. Short against
 /// their start, long against the question.
 pub const CA_POLL: Duration = Duration::from_millis(20);
