@@ -171,3 +171,7 @@ pub const WORKERS_LOST: u32 = 3;
 /// The same as [`SURVIVORS`], for processes that hold the subject's lock: a client that goes on
 /// under an inherited lock is quiet while it polls the CA.
 pub const SURVIVORS_LOCKED: Duration = Duration::from_secs(8);
+
+/// How long processes that were killed at their deadline may take to be gone: only one in an
+/// uninterruptible wait takes longer than a moment.
+pub const KILLED: Duration = Duration::from_secs(2);

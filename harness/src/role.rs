@@ -20,8 +20,14 @@ impl Roles {
         let name = path.rsplit('/').next().unwrap_or(path);
         let tail = name.bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
         if (6..=12).contains(&tail) && tail < name.len() {
-            let stem = &name[..name.len() - tail];
-            self.made.insert(path.to_owned(), format!("{}{RANDOM}", component_role(stem)));
+            let whole = component_role(name);
+            // The end of a token after its last `-` is no suffix of its own.
+            let role = if whole.ends_with(RANDOM) {
+                whole
+            } else {
+                format!("{}{RANDOM}", component_role(&name[..name.len() - tail]))
+            };
+            self.made.insert(path.to_owned(), role);
         }
     }
 

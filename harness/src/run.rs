@@ -140,6 +140,8 @@ pub struct Outcome {
     pub refused: Vec<String>,
     /// What it was doing when its deadline came.
     pub stuck: Option<String>,
+    /// Which of the names it made are random.
+    pub roles: Roles,
 }
 
 /// Runs the subject on one stage, one run after the other.
@@ -211,7 +213,6 @@ struct State<'b, 't, 'c> {
     leader: i32,
     outcome: Outcome,
     occurrences: HashMap<(String, String, String), u32>,
-    roles: Roles,
     /// In census detail: what each stopped task is running, to be looked at when it returns.
     returning: HashMap<i32, usize>,
     names: HashMap<i32, String>,
@@ -223,6 +224,8 @@ struct State<'b, 't, 'c> {
     last_activity: Instant,
     /// The first grace is over, and what is left was found to hold the lock.
     patience: bool,
+    /// The deadline is over, and what was left has been killed.
+    overdue: bool,
     assignment: &'c mut Assignment<'b, 't>,
 }
 
@@ -290,7 +293,11 @@ impl<'a> Runner<'a> {
     pub fn served(&mut self) -> Result<crate::target::Served, String> {
         if let Some(server) = &mut self.server {
             if let Err(error) = server.settle() {
-                return Err(format!("the server is gone: {error}"));
+                return Err(if server.is_alive() {
+                    error.to_string()
+                } else {
+                    "no server is running".to_owned()
+                });
             }
         }
         let name = self.scenario.artifacts.first().and_then(|a| a.domains.first()).map_or("", String::as_str);
@@ -331,7 +338,6 @@ impl<'a> Runner<'a> {
             leader: leader.as_raw(),
             outcome: Outcome::default(),
             occurrences: HashMap::new(),
-            roles: Roles::default(),
             returning: HashMap::new(),
             names: HashMap::new(),
             open_faults,
@@ -340,6 +346,7 @@ impl<'a> Runner<'a> {
             spared: None,
             last_activity: started,
             patience: false,
+            overdue: false,
             assignment: &mut assignment,
         };
         let result = self.drive(&mut state, started);
@@ -372,6 +379,7 @@ impl<'a> Runner<'a> {
                 }
             }
             let wait_until = match &state.pending {
+                None if state.overdue => deadline + limits::KILLED,
                 Some(pending) => deadline.min(pending.since + limits::SIGNAL_PROOF),
                 None => look_at,
             };
@@ -383,6 +391,9 @@ impl<'a> Runner<'a> {
                 tracer::Event::Forked { parent, child, thread } => {
                     if !thread {
                         self.processes.forked(parent.as_raw(), child.as_raw());
+                        if state.overdue {
+                            signal_process(child.as_raw(), nix::libc::SIGKILL)?;
+                        }
                     }
                 }
                 tracer::Event::Ended(ended) => {
@@ -402,6 +413,9 @@ impl<'a> Runner<'a> {
                 tracer::Event::TimedOut => {
                     if state.pending.is_some() {
                         self.settle_pending(state, false)?;
+                    } else if state.overdue {
+                        // Uninterruptible: the stage's end will wait for it.
+                        return Ok(());
                     } else if Instant::now() >= deadline {
                         self.deadline_passed(state)?;
                     } else if leader_gone && self.given_up(state) {
@@ -452,10 +466,11 @@ impl<'a> Runner<'a> {
         } else {
             self.survivors(state);
         }
+        // Ended only when they are gone: until then they may hold the lock.
         for pid in alive {
             signal_process(pid, nix::libc::SIGKILL)?;
-            self.processes.ended(pid);
         }
+        state.overdue = true;
         Ok(())
     }
 
@@ -588,9 +603,9 @@ impl<'a> Runner<'a> {
         occurrence: Option<u32>,
     ) -> usize {
         if effect.exclusive {
-            state.roles.made(&effect.path);
+            state.outcome.roles.made(&effect.path);
         }
-        let role = state.roles.of(&effect.path);
+        let role = state.outcome.roles.of(&effect.path);
         let occurrence = occurrence.unwrap_or_else(|| {
             let count =
                 state.occurrences.entry((name.clone(), effect.op.to_owned(), role.clone())).or_insert(0);
