@@ -19,7 +19,7 @@ use crate::{
     limits, lock,
     plan::Planned,
     procfs::Proc,
-    role,
+    role::{self, Roles},
     run::{Assignment, Calls, Detail, Known, Outcome, RunError, Runner, Told},
     scenario::{Placeholders, Scenario},
     state,
@@ -96,8 +96,9 @@ impl<'w> Workbench<'w> {
             root.clone(),
         )?;
         runner.start_server()?;
+        let mut made = Vec::new();
         for command in &scenario.subject.prepare {
-            setup_step(&mut runner, command, "prepare")?;
+            made.push(setup_step(&mut runner, command, "prepare")?);
         }
         let missing: Vec<String> = artifacts(&scenario).iter().filter_map(not_whole).collect();
         if !missing.is_empty() {
@@ -116,7 +117,7 @@ impl<'w> Workbench<'w> {
         runner.end_subject()?;
         runner.end_server();
         drop(runner);
-        let prepared_roles = roles(&stage.touched()?, &root);
+        let prepared_roles = roles(&stage.touched()?, &root, &made);
         stage.clear()?;
         let snapshot = stage.snapshot()?;
         drop(stage);
@@ -151,6 +152,7 @@ impl<'w> Workbench<'w> {
         let wall_ms = outcome.run.wall_ms;
         let left_running: Vec<String> = outcome.run.survivors.iter().map(|s| s.process.clone()).collect();
         let partial = outcome.unseen.map(str::to_owned);
+        let made = [outcome.roles];
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(&scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
         let known = Arc::new(Known { left_running: left_running.clone(), ..Known::default() });
@@ -159,7 +161,7 @@ impl<'w> Workbench<'w> {
         runner.end_subject()?;
         drop(runner);
         let mut clean_roles = self.prepared_roles.clone();
-        clean_roles.extend(roles(&stage.touched()?, &root));
+        clean_roles.extend(roles(&stage.touched()?, &root, &made));
         let clean =
             phases.record(Planned { id: "clean".into(), faults: vec![] }, None, String::new(), started);
         Ok(Census {
@@ -280,10 +282,10 @@ pub enum Narrated<'a> {
     Judged(Phase, &'a [Judgement]),
 }
 
-fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result<(), SetupError> {
+fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result<Roles, SetupError> {
     let outcome = runner.run(&assignment(command, Detail::Plain, &Arc::default()), None)?;
     match outcome.run.end {
-        Some(End::Exited(0)) => Ok(()),
+        Some(End::Exited(0)) => Ok(outcome.roles),
         end => Err(SetupError::Baseline(format!(
             "`subject.{what}` command `{}` ended with {}; {}{}",
             command.join(" "),
@@ -374,8 +376,12 @@ fn ageing_roots(scenario: &Scenario, touched: &[PathBuf]) -> Vec<PathBuf> {
     roots
 }
 
-fn roles(paths: &[PathBuf], root: &str) -> BTreeSet<String> {
-    paths.iter().map(|path| role::of(&named(path, root))).collect()
+/// Roles of paths that runs made who knew which of their names are random: one that happens to
+/// look like a word to everybody else must not make litter of the others.
+fn roles(paths: &[PathBuf], root: &str, made: &[Roles]) -> BTreeSet<String> {
+    let names: Vec<String> = paths.iter().map(|path| named(path, root)).collect();
+    let known = names.iter().flat_map(|name| made.iter().map(|roles| roles.of(name)));
+    known.chain(names.iter().map(|name| role::of(name))).collect()
 }
 
 fn named(path: &std::path::Path, root: &str) -> String {

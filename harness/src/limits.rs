@@ -188,3 +188,6 @@ pub const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
 /// A second run that has shown no effect for this long while the first is held is waiting for it.
 pub const SECOND_RUN_BLOCKED: Duration = Duration::from_secs(2);
+/// How long processes that were killed at their deadline may take to be gone: only one in an
+/// uninterruptible wait takes longer than a moment.
+pub const KILLED: Duration = Duration::from_secs(2);

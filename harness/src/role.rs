@@ -24,10 +24,15 @@ impl Roles {
             return;
         }
         let tail = name.bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
-        // What looks random already needs no help.
-        if (6..=12).contains(&tail) && tail < name.len() && !component_role(name).ends_with(RANDOM) {
-            let stem = &name[..name.len() - tail];
-            self.made.insert(path.to_owned(), format!("{}{RANDOM}", component_role(stem)));
+        if (6..=12).contains(&tail) && tail < name.len() {
+            let whole = component_role(name);
+            // The end of a token after its last `-` is no suffix of its own.
+            let role = if whole.ends_with(RANDOM) {
+                whole
+            } else {
+                format!("{}{RANDOM}", component_role(&name[..name.len() - tail]))
+            };
+            self.made.insert(path.to_owned(), role);
         }
     }
 

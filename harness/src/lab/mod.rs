@@ -61,7 +61,11 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     let mut plan = plan::sweep(&census, &faults);
     let whole = plan.experiments.len();
     if let Some(why) = &pool.denied {
-        plan.skipped.push(Skipped { what: "private worlds".into(), count: u64::from(jobs), why: why.clone() });
+        plan.skipped.push(Skipped {
+            what: "private worlds".into(),
+            count: u64::from(jobs),
+            why: why.clone(),
+        });
     }
     cut(&mut plan, options);
     tell(planned(&plan));

@@ -17,6 +17,7 @@ use crate::{
     event::FaultRecord,
     invariant::{End, Run},
     point::Point,
+    role::Roles,
     world::WorldError,
 };
 
@@ -143,4 +144,6 @@ pub struct Outcome {
     pub second: Option<Box<Outcome>>,
     /// What it was doing when its deadline came.
     pub stuck: Option<String>,
+    /// Which of the names it made are random.
+    pub roles: Roles,
 }

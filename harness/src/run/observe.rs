@@ -135,9 +135,9 @@ impl Runner<'_> {
         let run = &mut self.active[place];
         run.last_activity = Instant::now();
         if effect.exclusive {
-            run.roles.made(&effect.path);
+            run.outcome.roles.made(&effect.path);
         }
-        let role = run.roles.of(&effect.path);
+        let role = run.outcome.roles.of(&effect.path);
         let occurrence = occurrence.unwrap_or_else(|| {
             let count =
                 run.occurrences.entry((name.clone(), effect.op.to_owned(), role.clone())).or_insert(0);

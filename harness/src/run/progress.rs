@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{event::FaultRecord, fault::Volley, point::Point, role::Roles};
+use crate::{event::FaultRecord, fault::Volley, point::Point};
 
 use super::{Detail, Known, Outcome, output::Output};
 
@@ -24,7 +24,6 @@ pub(super) struct Progress {
     pub output: Output,
     /// How often each (process, operation, role) has come.
     pub occurrences: HashMap<(String, String, String), u32>,
-    pub roles: Roles,
     /// Tasks that run a syscall that is looked at when it returns: place of its effect.
     pub returning: HashMap<i32, usize>,
     /// Programs that processes are about to start.
@@ -43,6 +42,8 @@ pub(super) struct Progress {
     /// The disk error that every write meets from here on.
     pub refusing: Option<i32>,
     pub last_activity: Instant,
+    /// Its deadline is over, and what was left has been killed: until when its end is waited for.
+    pub overdue: Option<Instant>,
     /// Nothing more is expected of it.
     pub over: bool,
     /// Effects of its state-changing part that it has come to so far.

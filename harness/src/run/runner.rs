@@ -17,7 +17,6 @@ use crate::{
     limits, lock,
     process::Table,
     procfs::Proc,
-    role::Roles,
     scenario::Scenario,
     state,
     target::{Server, ServerSpec, served},
@@ -125,7 +124,11 @@ impl<'a> Runner<'a> {
     pub fn served(&mut self) -> Result<crate::target::Served, String> {
         if let Some(server) = &mut self.server {
             if let Err(error) = server.settle() {
-                return Err(format!("the server is gone: {error}"));
+                return Err(if server.is_alive() {
+                    error.to_string()
+                } else {
+                    "no server is running".to_owned()
+                });
             }
         }
         let name = self.scenario.artifacts.first().and_then(|a| a.domains.first()).map_or("", String::as_str);
@@ -227,7 +230,6 @@ impl<'a> Runner<'a> {
             outcome: Outcome::default(),
             output,
             occurrences: HashMap::new(),
-            roles: Roles::default(),
             returning: HashMap::new(),
             names: HashMap::new(),
             open_faults: assignment.faults.to_vec(),
@@ -238,6 +240,7 @@ impl<'a> Runner<'a> {
             at_point: 0,
             refusing: None,
             last_activity: started,
+            overdue: None,
             over: false,
             exclusive_done: 0,
             intruded: None,
@@ -253,7 +256,7 @@ impl<'a> Runner<'a> {
                 tracer::Event::Stopped(task) => self.stopped(task, told)?,
                 tracer::Event::Forked { parent, child, thread } => {
                     if !thread {
-                        self.processes.forked(parent.as_raw(), child.as_raw());
+                        self.forked(parent.as_raw(), child.as_raw())?;
                     }
                 }
                 tracer::Event::Ended(ended) => {
@@ -274,6 +277,17 @@ impl<'a> Runner<'a> {
             self.settle_pending(false)?;
             self.send_volleys()?;
         }
+    }
+
+    fn forked(&mut self, parent: i32, child: i32) -> Result<(), RunError> {
+        self.processes.forked(parent, child);
+        // Born of one that is being killed for its deadline.
+        let overdue = |run: &Progress| run.overdue.is_some() && !run.over;
+        let run = self.processes.get(child).map(|process| process.run);
+        if self.active.iter().any(|active| Some(active.index) == run && overdue(active)) {
+            signal_process(child, nix::libc::SIGKILL)?;
+        }
+        Ok(())
     }
 
     /// Looks after runs whose leader is gone or whose time is up. Returns when to look again;
@@ -299,9 +313,14 @@ impl<'a> Runner<'a> {
     fn look_after(&mut self, place: usize, now: Instant) -> Result<Instant, RunError> {
         let run = &self.active[place];
         let (index, deadline) = (run.index, run.deadline);
+        if let Some(until) = run.overdue {
+            // One in an uninterruptible wait is left to the stage's end.
+            self.active[place].over = self.processes.of_run(index).is_empty() || now >= until;
+            return Ok(until);
+        }
         if now >= deadline {
             self.deadline_passed(place)?;
-            return Ok(deadline);
+            return Ok(now + limits::KILLED);
         }
         let waits = self.pending.as_ref().is_some_and(|pending| pending.run == index);
         let mut look = deadline;
@@ -368,10 +387,10 @@ impl<'a> Runner<'a> {
         let run = &mut self.active[place];
         run.outcome.stuck = Some(doing.join(", "));
         run.outcome.run.end.get_or_insert(End::Deadline);
-        run.over = true;
+        run.overdue = Some(Instant::now() + limits::KILLED);
+        // Ended only when they are gone: until then they may hold the lock.
         for pid in alive {
             signal_process(pid, nix::libc::SIGKILL)?;
-            self.processes.ended(pid);
         }
         Ok(())
     }

@@ -113,7 +113,8 @@ mod tests {
                             Some(libc::EFAULT),
                             "nothing is mapped there"
                         );
-                        for (address, length) in args.iter().flat_map(|a| [(*a, 16), (a + 1, 7), (a + 3, 5)]) {
+                        for (address, length) in args.iter().flat_map(|a| [(*a, 16), (a + 1, 7), (a + 3, 5)])
+                        {
                             let mut at_once = vec![0; length];
                             let Ok(length) = read(tid, address, &mut at_once) else { continue };
                             let mut in_words = vec![0; length];
