@@ -256,7 +256,8 @@ impl Decoder {
     }
 
     fn signal(&self, target: i32, number: i32, class: Class) -> Decoded {
-        if number == 0 {
+        // SIGURG is how Go's runtime preempts its own threads: as many as chance has it, and no act.
+        if number == 0 || number == nix::libc::SIGURG {
             return Decoded::Nothing;
         }
         let to_server = target > 1 && self.server == Some(target);
