@@ -132,8 +132,8 @@ pub enum LabErrorKind {
     Usage,
     /// The machine lacks something.
     Machine,
-    /// It was looked at, and nothing could be said.
-    Inconclusive,
+    /// The user ended it before anything was found.
+    Interrupted,
     /// The subject fails without any fault.
     Baseline,
     /// The harness did something wrong.
