@@ -212,8 +212,10 @@ impl<'w> Workbench<'w> {
 
         let mut recovery_output = String::new();
         let mut inconclusive = None;
-        for phase in [Phase::Aftermath, Phase::Recovery, Phase::Idle] {
-            let faults: &[FaultRecord] = if phase == Phase::Aftermath { &planned.faults } else { &[] };
+        let mut phase = Phase::Aftermath;
+        // What one run leaves over because a fault ended it strikes the next one.
+        let mut faults = planned.faults.clone();
+        loop {
             if let Some(told) = told.as_mut() {
                 told(Narrated::Begins(phase));
             }
@@ -223,12 +225,22 @@ impl<'w> Workbench<'w> {
                     what => told(Narrated::Run(what)),
                 }
             });
-            let assignment =
-                Assignment { command: &scenario.subject.command, faults, detail, known: known.clone() };
-            let outcome = runner
+            let assignment = Assignment {
+                command: &scenario.subject.command,
+                faults: &faults,
+                detail,
+                known: known.clone(),
+            };
+            let mut outcome = runner
                 .run(&assignment, forward.as_mut().map(|forward| forward as &mut dyn FnMut(Told<'_>)))?;
-            if phase == Phase::Aftermath && planned.faults.iter().any(reboots) {
+            let struck = !outcome.run.faults.is_empty();
+            if outcome.run.faults.iter().any(reboots) {
                 runner.reboot()?;
+            }
+            if phase == Phase::Aftermath && !phases.runs.is_empty() && !struck {
+                // Nothing was left for the next fault to strike at: this was the recovery.
+                phase = Phase::Recovery;
+                outcome.not_delivered.clear();
             }
             if !outcome.not_delivered.is_empty() {
                 let difference = census.first_difference(&outcome.seen);
@@ -254,6 +266,13 @@ impl<'w> Workbench<'w> {
             if inconclusive.is_some() {
                 break;
             }
+            faults = std::mem::take(&mut outcome.left_over);
+            phase = match phase {
+                Phase::Aftermath if faults.is_empty() => Phase::Recovery,
+                Phase::Aftermath => Phase::Aftermath,
+                Phase::Recovery => Phase::Idle,
+                Phase::Idle | Phase::Always => break,
+            };
         }
         runner.end_subject()?;
         Ok(phases.record(planned.clone(), inconclusive, recovery_output, started))

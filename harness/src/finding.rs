@@ -7,6 +7,7 @@ use ring::digest::{SHA256, digest};
 use crate::{
     census::Census,
     event::{Coverage, ExperimentRecord, Finding, InvariantCount, Skipped, Summary},
+    fault,
     invariant::{self, LEFT_OVER, WITHOUT_LOCK},
     plan::Plan,
     point::Point,
@@ -252,17 +253,11 @@ fn plainness(record: &ExperimentRecord) -> u8 {
 }
 
 fn sender(fault: &str, scope: Option<&str>) -> String {
-    let act = match fault {
-        "sigkill" => "killed",
-        "sigterm" => "terminated",
-        "sigint" => "interrupted",
-        "sighup" => "hung up",
-        other => other,
-    };
+    let act = fault::find(fault).map_or_else(|| fault.to_owned(), |known| known.models().to_owned());
     match scope {
-        Some("process") => format!("one process {act}"),
+        Some("process") if act.ends_with("ed") => format!("one process {act}"),
         Some("leader") => format!("the leader alone {act}"),
-        _ => act.to_owned(),
+        _ => act,
     }
 }
 

@@ -191,3 +191,6 @@ pub const SECOND_RUN_BLOCKED: Duration = Duration::from_secs(2);
 /// How long processes that were killed at their deadline may take to be gone: only one in an
 /// uninterruptible wait takes longer than a moment.
 pub const KILLED: Duration = Duration::from_secs(2);
+
+/// Violated experiments of a spin that are shrunk: each takes a handful of further experiments.
+pub const SHRUNK: usize = 10;

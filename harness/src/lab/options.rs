@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{ExperimentRecord, WorldKind},
     fault::Family,
+    limits,
     scenario::Scenario,
 };
 
@@ -41,6 +42,13 @@ pub struct LabOptions {
     pub max_experiments: Option<u64>,
     /// Set when the run is to end early and tell what was found so far.
     pub interrupt: Arc<AtomicBool>,
+}
+
+impl LabOptions {
+    /// Worlds at work at once.
+    pub(super) fn jobs(&self) -> u32 {
+        self.jobs.unwrap_or(super::cores() * limits::JOBS_PER_CORE).max(1)
+    }
 }
 
 /// Which kind of world a run may use.

@@ -135,6 +135,8 @@ pub struct Outcome {
     pub seen: Vec<Seen>,
     /// Faults whose point was not reached, or that could not be proven, with the reason.
     pub not_delivered: Vec<String>,
+    /// Faults that another one of the same experiment left without a run: they wait for the next.
+    pub left_over: Vec<FaultRecord>,
     /// Why some of what the subject did was not seen, if that is so.
     pub unseen: Option<&'static str>,
     /// Addresses outside that it tried to reach (told in a bare world only, where they are

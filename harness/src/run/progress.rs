@@ -70,8 +70,12 @@ impl Progress {
 
     /// Ends the books: what was never reached was not delivered.
     pub fn close(mut self) -> Outcome {
-        for fault in &self.open_faults {
-            self.outcome.not_delivered.push(format!("the point was not reached: {}", fault.point));
+        if self.struck {
+            self.outcome.left_over = self.open_faults;
+        } else {
+            for fault in &self.open_faults {
+                self.outcome.not_delivered.push(format!("the point was not reached: {}", fault.point));
+            }
         }
         // Two runs were inside together if the first had begun its part, the second did some of
         // it meanwhile, and the first went on with it.
