@@ -5,6 +5,8 @@
 const NUMBER: &str = "{N}";
 /// Stands for something random.
 const RANDOM: &str = "{X}";
+/// Letters that Python's tempfile adds.
+const PYTHON_TAIL: usize = 8;
 
 /// The roles of one run. Names that the run itself made with `O_EXCL` (or as a private directory,
 /// as `mktemp -d` does) and that end like a template of mktemp are known to be random, whatever
@@ -17,14 +19,9 @@ pub struct Roles {
 impl Roles {
     /// Takes note that the run made `path` exclusively.
     pub fn made(&mut self, path: &str) {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        if token_start(name).is_some() {
-            // Random as a whole already. Where its last `-` is, is chance too, and must not decide
-            // what it is called.
-            return;
-        }
-        let tail = name.bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
-        if (6..=12).contains(&tail) && tail < name.len() {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let tail = random_tail(folder, name);
+        if tail > 0 {
             let stem = &name[..name.len() - tail];
             self.made.insert(path.to_owned(), format!("{}{RANDOM}", component_role(stem)));
         }
@@ -89,6 +86,28 @@ pub fn matches(role: &str, path: &str) -> bool {
         }
     }
     rest_matches(role, path)
+}
+
+/// How many letters at the end of `name`, which a run made exclusively in `folder`, are random.
+fn random_tail(folder: &str, name: &str) -> usize {
+    let python = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let bytes = name.as_bytes();
+    // Python's tempfile: eight of [a-z0-9_] after somebody's prefix; or alone, where it tries
+    // whether a folder for temporary files can be written to.
+    if bytes.len() >= PYTHON_TAIL && bytes[bytes.len() - PYTHON_TAIL..].iter().all(|b| python(*b)) {
+        let alone = matches!(folder, "/tmp" | "/var/tmp" | "/usr/tmp");
+        match bytes.len().checked_sub(PYTHON_TAIL + 1).map(|before| bytes[before]) {
+            Some(b'-' | b'_' | b'.') => return PYTHON_TAIL,
+            None if alone => return PYTHON_TAIL,
+            _ => {}
+        }
+    }
+    // An ACME token is random as a whole: where its last `-` is means nothing.
+    if token_start(name).is_some() {
+        return 0;
+    }
+    let tail = bytes.iter().rev().take_while(|b| b.is_ascii_alphanumeric()).count();
+    if (6..=12).contains(&tail) && tail < bytes.len() { tail } else { 0 }
 }
 
 fn component_role(component: &str) -> String {
@@ -246,6 +265,36 @@ mod tests {
         }
         roles.made("/run/renew.pid");
         assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
+    }
+
+    #[test]
+    fn names_of_pythons_tempfile_are_random_whatever_came_up() {
+        for name in ["/tmp/huw5q005", "/tmp/abcdefgh", "/tmp/a_cdefgh", "/tmp/________", "/tmp/12345678"] {
+            let mut roles = Roles::default();
+            roles.made(name);
+            assert_eq!(roles.of(name), "/tmp/{X}", "{name}");
+        }
+        for name in ["certbot-log-huw5q005", "certbot-log-ab_defgh", "certbot-log-________"] {
+            let path = format!("/tmp/{name}");
+            let mut roles = Roles::default();
+            roles.made(&path);
+            assert_eq!(roles.of(&format!("{path}/log")), "/tmp/certbot-log-{X}/log", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_random_part_wherever_its_dashes_are() {
+        for token in [
+            "BD9ejnpgVsdQKY2x7lLhW4HAObPpeJN3XEr8-X9WG4I",
+            "zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s",
+            "0jT4QGRvJ3-0dQq4mJ3bI0Yb9m0d1h7w2-abcdef",
+            "cD9ejnpgVsdQKY2x7lLhW4HAObPpeJN3XEr8-X9WG4I",
+        ] {
+            let path = format!("/var/www/.well-known/acme-challenge/{token}");
+            let mut roles = Roles::default();
+            roles.made(&path);
+            assert_eq!(roles.of(&path), "/var/www/.well-known/acme-challenge/{X}");
+        }
     }
 
     #[test]

@@ -3,3 +3,4 @@
 pub mod ca;
 pub mod home;
 pub mod program;
+pub mod readme;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{ExperimentRecord, WorldKind},
     fault::Family,
+    limits,
     point::Point,
     scenario::Scenario,
 };
@@ -38,10 +39,17 @@ pub struct LabOptions {
     pub pebble: Option<PathBuf>,
     /// Which kind of world.
     pub world: WorldChoice,
-    /// At most this many experiments, chosen by the seed; the rest is counted as not tried.
+    /// At most this many experiments, the first of the plan; the rest is counted as not tried.
     pub max_experiments: Option<u64>,
     /// Set when the run is to end early and tell what was found so far.
     pub interrupt: Arc<AtomicBool>,
+}
+
+impl LabOptions {
+    /// Worlds at work at once.
+    pub(super) fn jobs(&self) -> u32 {
+        self.jobs.unwrap_or(super::cores() * limits::JOBS_PER_CORE).max(1)
+    }
 }
 
 /// Which kind of world a run may use.

@@ -243,7 +243,7 @@ fn nothing() -> Scenario {
             webroots: Vec::new(),
             pid_file: "/run/server.pid".to_string(),
         },
-        faults: Faults { kill: None },
+        faults: Faults::none(),
         limits: Limits { orders: 0, certificates: 0, renewed_days: 0 },
         expect: Vec::new(),
         folder: PathBuf::from("/"),

@@ -1,0 +1,1 @@
+HOOK=/etc/dehydrated/hook.sh
