@@ -51,7 +51,15 @@ pub struct Plan {
 /// The sweep of `census` with these faults.
 pub fn sweep(census: &Census, faults: &Faults) -> Plan {
     let mut plan = Plan::default();
-    let places = points(census, &mut plan.skipped);
+    let mut places = points(census, &mut plan.skipped);
+    if let Some(kill) = &faults.kill {
+        // Killed in any other scope, a helper's points are the same as the one before them.
+        places.retain(|effect| {
+            let (planned, same) = kills(effect, kill);
+            plan.same += if planned.is_empty() { same } else { 0 };
+            !planned.is_empty()
+        });
+    }
     plan.points = places.iter().map(|effect| effect.record.point.clone()).collect();
     let mut experiments = Vec::new();
     if let Some(kill) = &faults.kill {

@@ -9,7 +9,7 @@ const RANDOM: &str = "{X}";
 /// The roles of one run. Names that the run itself made with `O_EXCL` (or as a private directory,
 /// as `mktemp -d` does) and that end like a template of mktemp are known to be random, whatever
 /// letters came up.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Roles {
     made: std::collections::HashMap<String, String>,
 }
@@ -230,6 +230,10 @@ mod tests {
         assert_eq!(roles.of("/etc/ssl/.key.abcdef"), "/etc/ssl/.key.{X}");
         assert_eq!(roles.of("/etc/ssl/.key.abcdef/file1"), "/etc/ssl/.key.{X}/file{N}");
         assert_eq!(roles.of("/etc/ssl/.key.ghijkl"), "/etc/ssl/.key.ghijkl");
+        // A token whose last `-` is followed by letters that could be a suffix of their own.
+        let token = "/var/www/.guard-ovv4nTK9u203UatF-PMEbPUZDoY5y2su3-hXApntFbfm_J-emcXn-WFFYeSA";
+        roles.made(token);
+        assert_eq!(roles.of(token), "/var/www/.guard-{X}");
         roles.made("/run/renew.pid");
         assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
     }

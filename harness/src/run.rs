@@ -156,6 +156,8 @@ pub struct Runner<'a> {
     control: &'a Calls,
     processes: Table,
     runs: usize,
+    /// What the runs on this stage so far made, and those that led to it.
+    roles: Roles,
     gate: Arc<RequestGate>,
     arrivals: mpsc::Receiver<Arrival>,
 }
@@ -259,9 +261,15 @@ impl<'a> Runner<'a> {
             control,
             processes: Table::default(),
             runs: 0,
+            roles: Roles::default(),
             gate,
             arrivals,
         })
+    }
+
+    /// Lets runs know which names are random that they find, and did not make themselves.
+    pub fn knows(&mut self, roles: Roles) {
+        self.roles = roles;
     }
 
     /// Starts the world's server, as at boot.
@@ -336,7 +344,7 @@ impl<'a> Runner<'a> {
         let mut state = State {
             index,
             leader: leader.as_raw(),
-            outcome: Outcome::default(),
+            outcome: Outcome { roles: self.roles.clone(), ..Outcome::default() },
             occurrences: HashMap::new(),
             returning: HashMap::new(),
             names: HashMap::new(),
@@ -353,6 +361,7 @@ impl<'a> Runner<'a> {
         self.gate.end();
         result?;
         let State { mut outcome, open_faults, .. } = state;
+        self.roles.clone_from(&outcome.roles);
         for fault in open_faults {
             outcome.not_delivered.push(format!("the point was not reached: {}", fault.point));
         }
