@@ -350,7 +350,8 @@ fn litter_of_a_next_run_that_does_nothing_is_told_once() {
     Story::correct()
         .with(|scenes, _| {
             for scene in scenes.iter_mut() {
-                scene.artifact = artifact(OLD, 10);
+                scene.artifact = pair(OLD);
+                scene.installed = vec![OLD];
                 scene.served = serves(OLD);
                 scene.run = exited(0);
                 scene.litter = litter("/site/key.Xy1", "private key");
