@@ -52,6 +52,8 @@ pub struct Workbench<'w> {
     /// Placeholders resolved.
     scenario: Scenario,
     snapshot: Snapshot,
+    /// Which of the names that the preparation left are random.
+    made: Roles,
     /// Roles of the paths that the preparation left.
     prepared_roles: BTreeSet<String>,
     control: Calls,
@@ -96,9 +98,9 @@ impl<'w> Workbench<'w> {
             root.clone(),
         )?;
         runner.start_server()?;
-        let mut made = Vec::new();
+        let mut made = Roles::default();
         for command in &scenario.subject.prepare {
-            made.push(setup_step(&mut runner, command, "prepare")?);
+            made = setup_step(&mut runner, command, "prepare")?;
         }
         let missing: Vec<String> = artifacts(&scenario).iter().filter_map(not_whole).collect();
         if !missing.is_empty() {
@@ -121,7 +123,18 @@ impl<'w> Workbench<'w> {
         stage.clear()?;
         let snapshot = stage.snapshot()?;
         drop(stage);
-        Ok(Workbench { world, ca, scenario, snapshot, prepared_roles, control, server_spec, proc, root })
+        Ok(Workbench {
+            world,
+            ca,
+            scenario,
+            snapshot,
+            made,
+            prepared_roles,
+            control,
+            server_spec,
+            proc,
+            root,
+        })
     }
 
     /// One clean run and one idle run, watched closely and judged like an experiment.
@@ -139,6 +152,7 @@ impl<'w> Workbench<'w> {
             self.proc.clone(),
             root.clone(),
         )?;
+        runner.knows(self.made.clone());
         runner.start_server()?;
         let served_at_first = runner.served();
         if let Err(error) = served_at_first {
@@ -152,7 +166,7 @@ impl<'w> Workbench<'w> {
         let wall_ms = outcome.run.wall_ms;
         let left_running: Vec<String> = outcome.run.survivors.iter().map(|s| s.process.clone()).collect();
         let partial = outcome.unseen.map(str::to_owned);
-        let made = [outcome.roles];
+        let made = outcome.roles;
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(&scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
         let known = Arc::new(Known { left_running: left_running.clone(), ..Known::default() });
@@ -206,6 +220,7 @@ impl<'w> Workbench<'w> {
             self.proc.clone(),
             root.clone(),
         )?;
+        runner.knows(self.made.clone());
         runner.start_server()?;
         let known = Arc::new(census.known());
         let detail = if told.is_some() { Detail::Census } else { Detail::Plain };
@@ -397,10 +412,9 @@ fn ageing_roots(scenario: &Scenario, touched: &[PathBuf]) -> Vec<PathBuf> {
 
 /// Roles of paths that runs made who knew which of their names are random: one that happens to
 /// look like a word to everybody else must not make litter of the others.
-fn roles(paths: &[PathBuf], root: &str, made: &[Roles]) -> BTreeSet<String> {
+fn roles(paths: &[PathBuf], root: &str, made: &Roles) -> BTreeSet<String> {
     let names: Vec<String> = paths.iter().map(|path| named(path, root)).collect();
-    let known = names.iter().flat_map(|name| made.iter().map(|roles| roles.of(name)));
-    known.chain(names.iter().map(|name| role::of(name))).collect()
+    names.iter().map(|name| made.of(name)).chain(names.iter().map(|name| role::of(name))).collect()
 }
 
 fn named(path: &std::path::Path, root: &str) -> String {

@@ -313,3 +313,20 @@ fn cause(detail: &str, patterns: &[&str]) -> String {
     }
     cause
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_has_nothing_in_it_that_differs_from_point_to_point() {
+        let patterns = ["/state/tmp.{X}"];
+        let first =
+            cause("left over: /state/tmp.Nuzrpz (directory with private key); left over: /x", &patterns);
+        assert_eq!(first, "left over: /state/tmp.{X}");
+        assert_eq!(first, cause("left over: /state/tmp.a8Xk2q (directory)", &patterns));
+        let second = cause("it went on after the fault without the lock: mv: rename /a and 3 more", &[]);
+        assert_eq!(second, cause("it went on after the fault without the lock: ln: symlink /b", &[]));
+        assert_ne!(cause("/a is missing (gone)", &[]), cause("/b is missing (gone)", &[]));
+    }
+}

@@ -56,7 +56,14 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
     let mut points: Vec<Point> = Vec::new();
     let places = places(census, &mut plan.skipped);
     if let Some(kill) = &faults.kill {
-        let places: Vec<_> = places.iter().copied().filter(|e| KillSignal::Sigkill.strikes_at(e)).collect();
+        let mut places: Vec<_> =
+            places.iter().copied().filter(|e| KillSignal::Sigkill.strikes_at(e)).collect();
+        // Killed in any other scope, a helper's points are the same as the one before them.
+        places.retain(|effect| {
+            let (planned, same) = kills(effect, kill);
+            plan.same += if planned.is_empty() { same } else { 0 };
+            !planned.is_empty()
+        });
         points.extend(places.iter().map(|effect| effect.record.point.clone()));
         for (rank, effect) in spread(&places) {
             let (planned, same) = kills(effect, kill);

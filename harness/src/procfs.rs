@@ -110,7 +110,8 @@ impl Proc {
             command.truncate(cut);
             command.push('…');
         }
-        let wait = self.read(&format!("{pid}/wchan")).filter(|w| !w.is_empty() && w != "0");
+        let wait =
+            self.read(&format!("{pid}/wchan")).filter(|w| !w.is_empty() && w != "0" && w != "ptrace_stop");
         match wait {
             Some(wait) => format!("`{command}` (waiting in {wait})"),
             None => format!("`{command}`"),

@@ -11,7 +11,7 @@ const PYTHON_TAIL: usize = 8;
 /// The roles of one run. Names that the run itself made with `O_EXCL` (or as a private directory,
 /// as `mktemp -d` does) and that end like a template of mktemp are known to be random, whatever
 /// letters came up.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Roles {
     made: std::collections::HashMap<String, String>,
 }
@@ -263,6 +263,10 @@ mod tests {
             roles.made(&path);
             assert_eq!(roles.of(&path), "/var/www/.guard-{X}");
         }
+        // A token whose last `-` is followed by letters that could be a suffix of their own.
+        let token = "/var/www/.guard-ovv4nTK9u203UatF-PMEbPUZDoY5y2su3-hXApntFbfm_J-emcXn-WFFYeSA";
+        roles.made(token);
+        assert_eq!(roles.of(token), "/var/www/.guard-{X}");
         roles.made("/run/renew.pid");
         assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
     }

@@ -4,3 +4,4 @@ pub mod ca;
 pub mod home;
 pub mod program;
 pub mod readme;
+pub mod sweep;

@@ -346,6 +346,22 @@ fn temporary_files_left_are_no_partial_files_but_a_lock_is_not() {
 }
 
 #[test]
+fn litter_of_a_next_run_that_does_nothing_is_told_once() {
+    Story::correct()
+        .with(|scenes, _| {
+            for scene in scenes.iter_mut() {
+                scene.artifact = pair(OLD);
+                scene.installed = vec![OLD];
+                scene.served = serves(OLD);
+                scene.run = exited(0);
+                scene.litter = litter("/site/key.Xy1", "private key");
+            }
+            scenes[0].run.end = Some(End::Killed(9));
+        })
+        .complains_of("recovers");
+}
+
+#[test]
 fn litter_explains_nothing_else() {
     let story = Story::killed_before_the_reload().with(|[_, recovery, idle], _| {
         recovery.run = exited(0);

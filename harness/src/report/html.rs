@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Collected, ReportError, Reporter,
-    message::{duration, plural},
+    message::{duration, plural, runs_of},
     style::tail,
 };
 
@@ -125,7 +125,7 @@ fn one_finding(collected: &Collected, finding: &Finding) -> Markup {
                         dt { "Afterwards" } dd { pre { (experiment.aftermath.join("\n")) } }
                     }
                     dt { "Ended" }
-                    @for (run, end) in ["faulted run", "next run", "idle run"].iter().zip(&experiment.exits) {
+                    @for (run, end) in runs_of(experiment).iter().zip(&experiment.exits) {
                         dd { (run) ": " (end) }
                     }
                     @let said = tail(&experiment.recovery_output, 4 * limits::REPORT_OUTPUT_LINES);

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    event::{Event, Finding, Summary},
+    event::{Event, ExperimentRecord, Finding, Summary},
     limits,
     verdict::Verdict,
 };
@@ -58,6 +58,15 @@ pub(super) fn tally(collected: &Collected) -> String {
         let _ = write!(text, ", {} inconclusive", collected.inconclusive);
     }
     text
+}
+
+/// What the runs of an experiment are called, in order.
+pub(super) fn runs_of(experiment: &ExperimentRecord) -> &'static [&'static str] {
+    if experiment.faults.is_empty() {
+        &["clean run", "idle run"]
+    } else {
+        &["faulted run", "next run", "idle run"]
+    }
 }
 
 /// The report at the end.
@@ -233,7 +242,7 @@ impl Page {
             for (index, line) in experiment.aftermath.iter().enumerate() {
                 self.labelled_at(4, if index == 0 { "afterwards" } else { "" }, line);
             }
-            let runs = ["faulted run", "next run", "idle run"];
+            let runs = runs_of(experiment);
             let ends: Vec<String> =
                 runs.iter().zip(&experiment.exits).map(|(run, end)| format!("{run} {end}")).collect();
             self.labelled_at(4, "ended", &ends.join(", "));

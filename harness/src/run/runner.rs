@@ -17,6 +17,7 @@ use crate::{
     limits, lock,
     process::Table,
     procfs::Proc,
+    role::Roles,
     scenario::Scenario,
     state,
     target::{Server, ServerSpec, served},
@@ -43,6 +44,8 @@ pub struct Runner<'a> {
     control: &'a Calls,
     pub(super) processes: Table,
     runs: usize,
+    /// What the runs on this stage so far made, and those that led to it.
+    roles: Roles,
     pub(super) gate: Arc<RequestGate>,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
     /// Runs under way, the first one first.
@@ -82,12 +85,18 @@ impl<'a> Runner<'a> {
             control,
             processes: Table::default(),
             runs: 0,
+            roles: Roles::default(),
             gate,
             arrivals,
             active: Vec::new(),
             pending: None,
             restart_server: false,
         })
+    }
+
+    /// Lets runs know which names are random that they find, and did not make themselves.
+    pub fn knows(&mut self, roles: Roles) {
+        self.roles = roles;
     }
 
     /// Starts the world's server, as at boot.
@@ -194,6 +203,7 @@ impl<'a> Runner<'a> {
             self.start_server()?;
         }
         let mut outcome = active.next().map(Progress::close).unwrap_or_default();
+        self.roles.clone_from(&outcome.roles);
         for second in active.map(Progress::close) {
             outcome.run.reloads += second.run.reloads;
             outcome.run.survivors.extend(second.run.survivors.iter().cloned());
@@ -227,7 +237,7 @@ impl<'a> Runner<'a> {
             known: assignment.known.clone(),
             started,
             deadline: started + self.scenario.subject.deadline,
-            outcome: Outcome::default(),
+            outcome: Outcome { roles: self.roles.clone(), ..Outcome::default() },
             output,
             occurrences: HashMap::new(),
             returning: HashMap::new(),

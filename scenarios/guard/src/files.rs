@@ -54,6 +54,8 @@ pub fn write_plain(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Error> {
 
 /// Make a file's directory entries durable.
 pub fn sync_dir(path: &Path) -> Result<(), Error> {
+    // The parent of a bare name.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::file("fsync the directory", path))
 }
 
