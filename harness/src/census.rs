@@ -91,6 +91,26 @@ impl Census {
         self.effects.iter().filter(|e| e.locked == Some(true)).map(|e| e.record.point.clone()).collect()
     }
 
+    /// Where the clean run that was `recorded` once went another way than this one: the first
+    /// change of either that the other does not have. Logs are left out, as how much they grow
+    /// differs from run to run. `None` also where nothing was recorded.
+    pub fn difference_to(&self, recorded: &[EffectRecord]) -> Option<String> {
+        if recorded.is_empty() {
+            return None;
+        }
+        let counts = |effect: &&EffectRecord| effect.durable && !crate::effect::is_log(&effect.path);
+        let now: HashSet<&Point> = self.effects.iter().map(|e| &e.record.point).collect();
+        let then: HashSet<&Point> = recorded.iter().map(|e| &e.point).collect();
+        let gone = recorded.iter().filter(counts).find(|e| !now.contains(&e.point));
+        let new = self.effects.iter().map(|e| &e.record).filter(counts).find(|e| !then.contains(&e.point));
+        match (gone, new) {
+            (None, None) => None,
+            (Some(gone), Some(new)) => Some(format!("then {}, now {}", gone.point, new.point)),
+            (Some(gone), None) => Some(format!("then {}, now nothing of the kind", gone.point)),
+            (None, Some(new)) => Some(format!("now {}, which was not there", new.point)),
+        }
+    }
+
     /// Where a run went another way: the first durable effect of the census, in each process's
     /// own order, that `seen` does not have.
     pub fn first_difference(&self, seen: &[Seen]) -> Option<String> {

@@ -219,6 +219,7 @@ impl<'w> Workbench<'w> {
             let faults: &[FaultRecord] = if phase == Phase::Aftermath { &planned.faults } else { &[] };
             if let Some(told) = told.as_mut() {
                 told(Narrated::Begins(phase));
+                told(Narrated::State(&runner.state()));
             }
             let mut forward = told.as_mut().map(|told| {
                 move |what: Told<'_>| match what {
@@ -242,6 +243,9 @@ impl<'w> Workbench<'w> {
                     why.push_str(&format!("; first difference: {difference}"));
                 }
                 inconclusive = Some(why);
+            }
+            if let Some(told) = told.as_mut() {
+                told(Narrated::Printed(&outcome.run.output));
             }
             if phase == Phase::Recovery {
                 recovery_output.clone_from(&outcome.run.output);
@@ -283,6 +287,8 @@ pub enum Narrated<'a> {
     Begins(Phase),
     /// Something happened in it.
     Run(Told<'a>),
+    /// What the run printed, when it has ended.
+    Printed(&'a str),
     /// The state of key, certificate, lock and served certificate now.
     State(&'a [String]),
     /// It was judged; all judgements so far.

@@ -268,8 +268,13 @@ fn broken(invariant: &str) -> &'static str {
     }
 }
 
-/// The detail without numbers and fingerprints.
+/// The detail without numbers and fingerprints. Of what was left over, the first path is the
+/// cause: how much there was in it and below it depends on how far the run had come.
 fn cause(detail: &str) -> String {
+    if let Some(left) = detail.strip_prefix("left over: ") {
+        let path = left.split(" (").next().unwrap_or(left);
+        return format!("left over: {}", crate::role::of(path));
+    }
     let mut cause = String::with_capacity(detail.len());
     for word in detail.split_whitespace() {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());

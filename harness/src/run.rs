@@ -297,7 +297,8 @@ impl<'a> Runner<'a> {
         served(self.server_spec.tls, name)
     }
 
-    fn state(&mut self) -> Vec<String> {
+    /// The state of key, certificate, lock and served certificate, a line each.
+    pub fn state(&mut self) -> Vec<String> {
         let served = self.served();
         let lock = lock::state(self.scenario.lock.as_ref(), &self.decoder.proc);
         let artifacts: Vec<_> = self.scenario.artifacts.iter().map(artifact::read).collect();

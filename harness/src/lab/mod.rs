@@ -23,6 +23,7 @@ use crate::{
     pebble::{self, Programs},
     plan::{self, Plan, Planned},
     scenario::Faults,
+    verdict::Verdict,
     worker::{self, Answer, Build, Failure, FailureKind, Order},
     world,
 };
@@ -143,6 +144,40 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     if planned.faults.is_empty() {
         return Ok(census.clean);
     }
+    if let Some(difference) = census.difference_to(&replay.effects) {
+        let gone = planned.faults.iter().find(|f| !census.effects.iter().any(|e| e.record.point == f.point));
+        let Some(gone) = gone else {
+            tell(Event::Note {
+                text: format!("the subject has changed since this was recorded: {difference}"),
+            });
+            return narrated(&mut pool, &planned, tell);
+        };
+        let why = format!(
+            "diverged: the subject has changed since this was recorded and does not come to {} any more; first difference: {difference}",
+            gone.point
+        );
+        return Ok(ExperimentRecord {
+            id: planned.id,
+            faults: planned.faults,
+            verdict: Verdict::Inconclusive,
+            violations: Vec::new(),
+            judgements: Vec::new(),
+            inconclusive: Some(why),
+            exits: Vec::new(),
+            aftermath: Vec::new(),
+            recovery_output: String::new(),
+            wall_ms: 0,
+            cpu_ms: 0,
+        });
+    }
+    narrated(&mut pool, &planned, tell)
+}
+
+fn narrated(
+    pool: &mut Pool,
+    planned: &Planned,
+    tell: &mut dyn FnMut(Event),
+) -> Result<ExperimentRecord, LabError> {
     let worker = &mut pool.workers[0];
     worker.order(&Order::Replay(planned.clone()))?;
     loop {
@@ -335,7 +370,7 @@ impl Pool {
                 Some(Answer::Experiment(record)) => {
                     self.workers[index].at_work = None;
                     left -= 1;
-                    let violated = record.verdict == crate::verdict::Verdict::Violated;
+                    let violated = record.verdict == Verdict::Violated;
                     done(*record);
                     if violated && options.fail_fast {
                         return Ok(Some("--fail-fast".into()));

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{ExperimentRecord, WorldKind},
+    event::{EffectRecord, ExperimentRecord, WorldKind},
     fault::Family,
     scenario::Scenario,
 };
@@ -113,6 +113,9 @@ pub struct ReplayOptions {
     pub experiment: String,
     /// The experiment as it was recorded; `None`: it is to be found in the scenario's own plan.
     pub record: Option<ExperimentRecord>,
+    /// The effects of the clean run that it was recorded with, to tell a subject that has changed
+    /// since; empty where they are not known.
+    pub effects: Vec<EffectRecord>,
 }
 
 /// Why a run could not be made or could not go on.
