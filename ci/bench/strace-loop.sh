@@ -29,7 +29,7 @@ mkdir -p /var/www/html
 python3 -m http.server 80 --directory /var/www/html >/dev/null 2>&1 &
 server=$!
 trap 'kill $server' EXIT
-until (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; do read -rt 0.05 <> <(:) || :; done
+until (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; do sleep 0.1; done
 certbot certonly -q --webroot -w /var/www/html -d example.com -n --agree-tos -m ops@example.com
 conf=/etc/letsencrypt/renewal/example.com.conf
 live=/etc/letsencrypt/live/example.com

@@ -1,6 +1,6 @@
 //! Findings: violated experiments that share an invariant and a cause, told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ring::digest::{SHA256, digest};
 
@@ -151,6 +151,13 @@ impl Tally<'_> {
         let at = |record: &ExperimentRecord| {
             record.faults.first().and_then(|f| place.get(&f.point.to_string()).copied())
         };
+        let random: BTreeSet<&str> = self
+            .census
+            .effects
+            .iter()
+            .map(|e| e.record.point.role.as_str())
+            .filter(|role| role.contains("{X}"))
+            .collect();
         // What was seen, without the parts that differ from run to run, is the cause's name.
         let mut groups: BTreeMap<(String, Phase, String), Vec<(&ExperimentRecord, String)>> = BTreeMap::new();
         for record in self.records {
@@ -163,7 +170,7 @@ impl Tally<'_> {
                 }
                 told.push(&violation.invariant);
                 groups
-                    .entry((violation.invariant.clone(), violation.phase, cause(&violation.detail)))
+                    .entry((violation.invariant.clone(), violation.phase, cause(&violation.detail, &random)))
                     .or_default()
                     .push((record, violation.detail.clone()));
             }
@@ -268,12 +275,14 @@ fn broken(invariant: &str) -> &'static str {
     }
 }
 
-/// The detail without numbers and fingerprints. Of what was left over, the first path is the
+/// The detail without numbers and fingerprints; `random` are the clean run's roles with random parts. Of what was left over, the first path is the
 /// cause: how much there was in it and below it depends on how far the run had come.
-fn cause(detail: &str) -> String {
+fn cause(detail: &str, random: &BTreeSet<&str>) -> String {
     if let Some(left) = detail.strip_prefix("left over: ") {
         let path = left.split(" (").next().unwrap_or(left);
-        return format!("left over: {}", crate::role::of(path));
+        // A random name that looks like a word is known by what the clean run made.
+        let known = random.iter().find(|role| crate::role::matches(role, path));
+        return format!("left over: {}", known.map_or_else(|| crate::role::of(path), ToString::to_string));
     }
     let mut cause = String::with_capacity(detail.len());
     for word in detail.split_whitespace() {
