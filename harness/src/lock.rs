@@ -58,7 +58,7 @@ fn kernel_lock(lock: &Lock, proc: &Proc) -> LockState {
         let pid = file.metadata().ok().and_then(|data| proc.lock_holder(data.ino()));
         match pid {
             Some(pid) if pid > 0 => format!("by {}", proc.doing(pid)),
-            _ => "by a process that is still there".to_owned(),
+            _ => "by who inherited it".to_owned(),
         }
     };
     if lock.kind == LockKind::Fcntl {
