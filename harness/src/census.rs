@@ -8,7 +8,7 @@ use crate::{
     effect::Class,
     event::{EffectRecord, ExperimentRecord},
     point::Point,
-    run::Seen,
+    run::{Known, Seen},
 };
 
 /// One effect of the clean run.
@@ -86,9 +86,27 @@ pub struct Census {
 }
 
 impl Census {
-    /// Points that the clean run came to with the lock held.
-    pub fn locked_points(&self) -> HashSet<Point> {
-        self.effects.iter().filter(|e| e.locked == Some(true)).map(|e| e.record.point.clone()).collect()
+    /// What later runs are held against.
+    pub fn known(&self) -> Known {
+        let locked = |effect: &&CensusEffect| effect.locked == Some(true);
+        // Where no lock is declared the whole run counts as the state-changing part. A file that
+        // is a lock or a process id is no part of it: taking a look at it is what a second run
+        // is there for.
+        let declared = self.effects.iter().any(|effect| effect.locked.is_some());
+        let exclusive = |effect: &&CensusEffect| {
+            let role = &effect.record.point.role;
+            effect.class.visible_change()
+                && !effect.failed
+                && (effect.locked == Some(true) || !declared)
+                && !role.contains("lock")
+                && !role.ends_with(".pid")
+        };
+        let name = |effect: &CensusEffect| format!("{} {}", effect.record.op, effect.record.point.role);
+        Known {
+            locked_points: self.effects.iter().filter(locked).map(|e| e.record.point.clone()).collect(),
+            exclusive: self.effects.iter().filter(exclusive).map(name).collect(),
+            left_running: self.left_running.clone(),
+        }
     }
 
     /// Where the clean run that was `recorded` once went another way than this one: the first
@@ -119,10 +137,9 @@ impl Census {
             *theirs.entry(&effect.point).or_insert(0) += 1;
         }
         // Requests are only noticed in a run that a fault waits for at one of them.
-        let missing = self
-            .effects
-            .iter()
-            .find(|e| e.class != Class::Request && !theirs.contains_key(&e.record.point))?;
+        let missing = self.effects.iter().find(|e| {
+            !matches!(e.class, Class::Request | Class::Query) && !theirs.contains_key(&e.record.point)
+        })?;
         let known: HashSet<&Point> = self.effects.iter().map(|e| &e.record.point).collect();
         let instead = seen.iter().find(|s| !known.contains(&s.point));
         Some(match instead {

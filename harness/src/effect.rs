@@ -23,6 +23,9 @@ pub enum Class {
     Lock,
     /// A request that makes the CA act.
     Request,
+    /// A request that the CA only answers: the directory, a nonce. Has points for faults of the
+    /// CA only.
+    Query,
     /// A signal is sent; a reload is one.
     Signal,
     /// A program is started or a process ends: makes a difference only to the process's parent.
@@ -32,7 +35,7 @@ pub enum Class {
 impl Class {
     /// Whether something outside the process is different afterwards.
     pub fn durable(self) -> bool {
-        !matches!(self, Class::Control)
+        !matches!(self, Class::Control | Class::Query)
     }
 
     /// Whether it is a change others can see, logs left out.

@@ -13,14 +13,14 @@ use crate::{
     artifact::{self, ArtifactState, FileState},
     census::Census,
     event::{ExperimentRecord, FaultRecord, Violation},
+    fault::{self, Act},
     front::Ca,
     invariant::{self, End, Evidence, Litter, Run},
     limits, lock,
     plan::Planned,
-    point::Point,
     procfs::Proc,
-    role,
-    run::{Assignment, Calls, Detail, Outcome, RunError, Runner, Told},
+    role::{self, Roles},
+    run::{Assignment, Calls, Detail, Known, Outcome, RunError, Runner, Told},
     scenario::{Placeholders, Scenario},
     state,
     target::{ServerSpec, this_program},
@@ -96,8 +96,9 @@ impl<'w> Workbench<'w> {
             root.clone(),
         )?;
         runner.start_server()?;
+        let mut made = Vec::new();
         for command in &scenario.subject.prepare {
-            setup_step(&mut runner, command, "prepare")?;
+            made.push(setup_step(&mut runner, command, "prepare")?);
         }
         let missing: Vec<String> = artifacts(&scenario).iter().filter_map(not_whole).collect();
         if !missing.is_empty() {
@@ -116,7 +117,7 @@ impl<'w> Workbench<'w> {
         runner.end_subject()?;
         runner.end_server();
         drop(runner);
-        let prepared_roles = roles(&stage.touched()?, &root);
+        let prepared_roles = roles(&stage.touched()?, &root, &made);
         stage.clear()?;
         let snapshot = stage.snapshot()?;
         drop(stage);
@@ -145,26 +146,22 @@ impl<'w> Workbench<'w> {
                 "the world's server does not serve the prepared certificate: {error}"
             )));
         }
-        let outcome = runner.run(Assignment {
-            command: &scenario.subject.command,
-            faults: &[],
-            detail: Detail::Census,
-            locked_points: None,
-            left_by_clean_run: &[],
-            told,
-        })?;
+        let outcome =
+            runner.run(&assignment(&scenario.subject.command, Detail::Census, &Arc::default()), told)?;
         baseline(&scenario, &outcome)?;
         let wall_ms = outcome.run.wall_ms;
         let left_running: Vec<String> = outcome.run.survivors.iter().map(|s| s.process.clone()).collect();
         let partial = outcome.unseen.map(str::to_owned);
+        let made = [outcome.roles];
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(&scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
-        let idle = runner.run(plain(&scenario.subject.command, &left_running))?;
+        let known = Arc::new(Known { left_running: left_running.clone(), ..Known::default() });
+        let idle = runner.run(&assignment(&scenario.subject.command, Detail::Plain, &known), None)?;
         phases.judge(&scenario, Phase::Idle, idle.run, &mut runner, &[]);
         runner.end_subject()?;
         drop(runner);
         let mut clean_roles = self.prepared_roles.clone();
-        clean_roles.extend(roles(&stage.touched()?, &root));
+        clean_roles.extend(roles(&stage.touched()?, &root, &made));
         let clean =
             phases.record(Planned { id: "clean".into(), faults: vec![] }, None, String::new(), started);
         Ok(Census {
@@ -210,7 +207,7 @@ impl<'w> Workbench<'w> {
             root.clone(),
         )?;
         runner.start_server()?;
-        let locked_points: HashSet<Point> = census.locked_points();
+        let known = Arc::new(census.known());
         let detail = if told.is_some() { Detail::Census } else { Detail::Plain };
 
         let mut recovery_output = String::new();
@@ -227,15 +224,13 @@ impl<'w> Workbench<'w> {
                     what => told(Narrated::Run(what)),
                 }
             });
-            let outcome = runner.run(Assignment {
-                command: &scenario.subject.command,
-                faults,
-                detail,
-                locked_points: (phase == Phase::Aftermath).then_some(&locked_points),
-                left_by_clean_run: &census.left_running,
-                told: forward.as_mut().map(|f| f as &mut dyn FnMut(Told<'_>)),
-            })?;
-            drop(forward);
+            let assignment =
+                Assignment { command: &scenario.subject.command, faults, detail, known: known.clone() };
+            let outcome = runner
+                .run(&assignment, forward.as_mut().map(|forward| forward as &mut dyn FnMut(Told<'_>)))?;
+            if phase == Phase::Aftermath && planned.faults.iter().any(reboots) {
+                runner.reboot()?;
+            }
             if !outcome.not_delivered.is_empty() {
                 let difference = census.first_difference(&outcome.seen);
                 let mut why = format!("diverged: {}", outcome.not_delivered.join("; "));
@@ -269,15 +264,13 @@ impl<'w> Workbench<'w> {
     }
 }
 
-fn plain<'b>(command: &'b [String], left_by_clean_run: &'b [String]) -> Assignment<'b, 'b> {
-    Assignment {
-        command,
-        faults: &[],
-        detail: Detail::Plain,
-        locked_points: None,
-        left_by_clean_run,
-        told: None,
-    }
+fn assignment<'b>(command: &'b [String], detail: Detail, known: &Arc<Known>) -> Assignment<'b> {
+    Assignment { command, faults: &[], detail, known: known.clone() }
+}
+
+fn reboots(record: &FaultRecord) -> bool {
+    let act = fault::find(&record.fault).and_then(|fault| fault.act(record));
+    matches!(act, Some(Act::Signals { reboot: true, .. }))
 }
 
 /// What a narrated replay is told.
@@ -295,17 +288,10 @@ pub enum Narrated<'a> {
     Judged(Phase, &'a [Judgement]),
 }
 
-fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result<(), SetupError> {
-    let outcome = runner.run(Assignment {
-        command,
-        faults: &[],
-        detail: Detail::Plain,
-        locked_points: None,
-        left_by_clean_run: &[],
-        told: None,
-    })?;
+fn setup_step(runner: &mut Runner<'_>, command: &[String], what: &str) -> Result<Roles, SetupError> {
+    let outcome = runner.run(&assignment(command, Detail::Plain, &Arc::default()), None)?;
     match outcome.run.end {
-        Some(End::Exited(0)) => Ok(()),
+        Some(End::Exited(0)) => Ok(outcome.roles),
         end => Err(SetupError::Baseline(format!(
             "`subject.{what}` command `{}` ended with {}; {}{}",
             command.join(" "),
@@ -396,8 +382,12 @@ fn ageing_roots(scenario: &Scenario, touched: &[PathBuf]) -> Vec<PathBuf> {
     roots
 }
 
-fn roles(paths: &[PathBuf], root: &str) -> BTreeSet<String> {
-    paths.iter().map(|path| role::of(&named(path, root))).collect()
+/// Roles of paths that runs made who knew which of their names are random: one that happens to
+/// look like a word to everybody else must not make litter of the others.
+fn roles(paths: &[PathBuf], root: &str, made: &[Roles]) -> BTreeSet<String> {
+    let names: Vec<String> = paths.iter().map(|path| named(path, root)).collect();
+    let known = names.iter().flat_map(|name| made.iter().map(|roles| roles.of(name)));
+    known.chain(names.iter().map(|name| role::of(name))).collect()
 }
 
 fn named(path: &std::path::Path, root: &str) -> String {

@@ -1,15 +1,16 @@
 //! Findings: violated experiments that share an invariant and a cause, told once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ring::digest::{SHA256, digest};
 
 use crate::{
     census::Census,
     event::{Coverage, ExperimentRecord, Finding, InvariantCount, Skipped, Summary},
-    invariant,
+    invariant::{self, LEFT_OVER, WITHOUT_LOCK},
     plan::Plan,
     point::Point,
+    role,
     scenario::Scenario,
     verdict::{Phase, Verdict},
 };
@@ -151,15 +152,23 @@ impl Tally<'_> {
         let at = |record: &ExperimentRecord| {
             record.faults.first().and_then(|f| place.get(&f.point.to_string()).copied())
         };
-        let random: BTreeSet<&str> = self
+        // What was seen, without the parts that differ from run to run, is the cause's name.
+        let mut groups: BTreeMap<(String, Phase, String), Vec<(&ExperimentRecord, String)>> = BTreeMap::new();
+        let patterns: Vec<&str> = self
             .census
             .effects
             .iter()
             .map(|e| e.record.point.role.as_str())
-            .filter(|role| role.contains("{X}"))
+            .filter(|r| r.contains("{X}"))
             .collect();
-        // What was seen, without the parts that differ from run to run, is the cause's name.
-        let mut groups: BTreeMap<(String, Phase, String), Vec<(&ExperimentRecord, String)>> = BTreeMap::new();
+        // What a run does undisturbed is not the doing of a fault, in whichever phase it shows.
+        let mut undisturbed: BTreeMap<(&str, String), Phase> = BTreeMap::new();
+        for record in self.records.iter().filter(|r| r.faults.is_empty()) {
+            for violation in record.violations.iter().filter(|v| v.explained_by.is_none()) {
+                let cause = cause(&violation.detail, &patterns);
+                undisturbed.entry((&violation.invariant, cause)).or_insert(violation.phase);
+            }
+        }
         for record in self.records {
             let mut told: Vec<&str> = Vec::new();
             for violation in record.violations.iter().filter(|v| v.explained_by.is_none()) {
@@ -169,8 +178,10 @@ impl Tally<'_> {
                     continue;
                 }
                 told.push(&violation.invariant);
+                let cause = cause(&violation.detail, &patterns);
+                let known = undisturbed.get(&(violation.invariant.as_str(), cause.clone()));
                 groups
-                    .entry((violation.invariant.clone(), violation.phase, cause(&violation.detail, &random)))
+                    .entry((violation.invariant.clone(), known.copied().unwrap_or(violation.phase), cause))
                     .or_default()
                     .push((record, violation.detail.clone()));
             }
@@ -275,23 +286,35 @@ fn broken(invariant: &str) -> &'static str {
     }
 }
 
-/// The detail without numbers and fingerprints; `random` are the clean run's roles with random parts. Of what was left over, the first path is the
-/// cause: how much there was in it and below it depends on how far the run had come.
-fn cause(detail: &str, random: &BTreeSet<&str>) -> String {
-    if let Some(left) = detail.strip_prefix("left over: ") {
-        let path = left.split(" (").next().unwrap_or(left);
-        // A random name that looks like a word is known by what the clean run made.
-        let known = random.iter().find(|role| crate::role::matches(role, path));
-        return format!("left over: {}", known.map_or_else(|| crate::role::of(path), ToString::to_string));
-    }
+/// The detail without what differs from run to run or from point to point: numbers, fingerprints,
+/// random names (`patterns`: as the census knows them), and what stands in brackets. Of things
+/// that are left over, or done without the lock, the first stands for all.
+fn cause(detail: &str, patterns: &[&str]) -> String {
+    let detail = match detail {
+        litter if litter.starts_with(LEFT_OVER) => litter.split_once("; ").map_or(litter, |(first, _)| first),
+        other => other.split_once(WITHOUT_LOCK).map_or(other, |(before, _)| before),
+    };
     let mut cause = String::with_capacity(detail.len());
+    let mut depth = 0_usize;
     for word in detail.split_whitespace() {
+        let inside = depth > 0 || word.starts_with('(');
+        depth = (depth + word.matches('(').count()).saturating_sub(word.matches(')').count());
+        if inside {
+            continue;
+        }
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         let is_hash = bare.len() >= 8 && bare.bytes().all(|b| b.is_ascii_hexdigit());
         if !cause.is_empty() {
             cause.push(' ');
         }
-        if is_hash { cause.push('#') } else { cause.push_str(&crate::role::of(word)) }
+        let path = word.trim_end_matches([';', ',', ':']);
+        if is_hash {
+            cause.push('#');
+        } else if let Some(pattern) = patterns.iter().find(|pattern| role::matches(pattern, path)) {
+            cause.push_str(pattern);
+        } else {
+            cause.push_str(&role::of(word));
+        }
     }
     cause
 }

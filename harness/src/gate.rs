@@ -9,6 +9,7 @@ use process_roulette_tracer::Waker;
 use tokio::sync::oneshot;
 
 use crate::{
+    effect::Class,
     front::{Decision, Gate, Instant, Request, Step},
     run::{Assignment, Detail},
 };
@@ -20,6 +21,8 @@ pub struct Arrival {
     pub request: Request,
     /// Its step's name as an operation.
     pub op: &'static str,
+    /// Whether it makes the CA act.
+    pub class: Class,
     /// The how-manyth of its step in this run, from 1.
     pub occurrence: u32,
     /// Where the decision goes.
@@ -39,23 +42,31 @@ struct GateState {
     counts: HashMap<Step, u32>,
     all: bool,
     wanted: Vec<(String, u32)>,
+    /// Numbers of requests whose answer is not passed back.
+    cut: Vec<u64>,
 }
 
 impl RequestGate {
     /// A gate that lets everything pass until [`RequestGate::begin`].
     pub fn new(waker: Waker) -> (Arc<RequestGate>, mpsc::Receiver<Arrival>) {
         let (arrivals, receiver) = mpsc::channel();
-        let state = GateState { arrivals, counts: HashMap::new(), all: false, wanted: Vec::new() };
+        let state =
+            GateState { arrivals, counts: HashMap::new(), all: false, wanted: Vec::new(), cut: Vec::new() };
         (Arc::new(RequestGate { state: Mutex::new(state), waker }), receiver)
     }
 
     /// A run begins.
-    pub fn begin(&self, assignment: &Assignment<'_, '_>) {
+    pub fn begin(&self, assignment: &Assignment<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.counts.clear();
         state.all = assignment.detail == Detail::Census;
         state.wanted =
             assignment.faults.iter().map(|fault| (fault.point.op.clone(), fault.point.occurrence)).collect();
+    }
+
+    /// The CA acts on this request, and its answer is lost.
+    pub fn cut_answer(&self, number: u64) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).cut.push(number);
     }
 
     /// The run is over.
@@ -68,7 +79,7 @@ impl RequestGate {
 
 impl Gate for RequestGate {
     fn at(&self, request: &Request, instant: Instant) -> Decision {
-        let Some(op) = acting(request.step) else { return Decision::Pass };
+        let Some((op, class)) = named(request.step) else { return Decision::Pass };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let count = state.counts.entry(request.step).or_insert(0);
         if instant == Instant::Answered {
@@ -76,6 +87,10 @@ impl Gate for RequestGate {
             // that counts.
             if request.status.is_some_and(|status| status >= 400) {
                 *count = count.saturating_sub(1);
+            }
+            if let Some(cut) = state.cut.iter().position(|number| *number == request.number) {
+                state.cut.swap_remove(cut);
+                return Decision::Cut;
             }
             return Decision::Pass;
         }
@@ -85,7 +100,7 @@ impl Gate for RequestGate {
             return Decision::Pass;
         }
         let (reply, decision) = oneshot::channel();
-        let arrival = Arrival { request: request.clone(), op, occurrence, reply };
+        let arrival = Arrival { request: request.clone(), op, class, occurrence, reply };
         if state.arrivals.send(arrival).is_err() {
             return Decision::Pass;
         }
@@ -95,17 +110,19 @@ impl Gate for RequestGate {
     }
 }
 
-/// The operation's name for steps that make the CA act. Polling, nonces and the directory change
-/// nothing, and how often they come differs from run to run.
-fn acting(step: Step) -> Option<&'static str> {
+/// The operation's name for steps that are effects. Polling is none: it changes nothing, and how
+/// often it comes differs from run to run.
+fn named(step: Step) -> Option<(&'static str, Class)> {
     Some(match step {
-        Step::NewAccount => "newAccount",
-        Step::NewOrder => "newOrder",
-        Step::Challenge => "challenge",
-        Step::Finalize => "finalize",
-        Step::Certificate => "certificate",
-        Step::KeyChange => "keyChange",
-        Step::RevokeCert => "revokeCert",
+        Step::Directory => ("directory", Class::Query),
+        Step::NewNonce => ("newNonce", Class::Query),
+        Step::NewAccount => ("newAccount", Class::Request),
+        Step::NewOrder => ("newOrder", Class::Request),
+        Step::Challenge => ("challenge", Class::Request),
+        Step::Finalize => ("finalize", Class::Request),
+        Step::Certificate => ("certificate", Class::Request),
+        Step::KeyChange => ("keyChange", Class::Request),
+        Step::RevokeCert => ("revokeCert", Class::Request),
         _ => return None,
     })
 }

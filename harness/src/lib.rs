@@ -30,7 +30,10 @@ pub mod role;
 pub mod run;
 pub mod scenario;
 pub mod state;
+pub mod sweep;
 pub mod target;
 pub mod verdict;
 pub mod worker;
 pub mod world;
+
+pub use sweep::sweep;

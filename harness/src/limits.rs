@@ -60,9 +60,13 @@ pub const SERVER_STOP: Duration = Duration::from_secs(10);
 /// longer.
 pub const STAGE_CLEAR: Duration = Duration::from_secs(10);
 
-/// Size of a world's scratch file system in per cent of the memory: it holds the trees of a
-/// handful of snapshots and stages, a few MiB; the bound only stops a subject that fills it.
-pub const SCRATCH_PERCENT: u32 = 25;
+/// Size of a world's scratch file system in MiB: it holds the trees of a handful of snapshots and
+/// stages, a few MiB. The bound stops a subject that fills it, in every world at once, before the
+/// machine's memory is gone.
+pub const SCRATCH_MIB: u64 = 1024;
+
+/// The same as a share of the machine's memory, for small machines: this many worlds fill it.
+pub const SCRATCH_SHARE: u64 = 8;
 /// Pause between two questions whether a starting Pebble or DNS server answers. Short against
 /// their start, long against the question.
 pub const CA_POLL: Duration = Duration::from_millis(20);
@@ -129,9 +133,9 @@ pub const SERVER_START: Duration = Duration::from_secs(10);
 /// How long the built-in server gives one client for its whole exchange, so that silent clients
 /// do not pile up.
 pub const SERVER_CLIENT: Duration = Duration::from_secs(10);
-/// New orders per incident when the scenario names no other bound: the killed run's and its
-/// recovery's.
-pub const ORDERS_DEFAULT: u32 = 2;
+/// New orders per incident when the scenario names no other bound: one a run and three retries,
+/// which is what the strictest limit of a public CA leaves (five failed validations an hour).
+pub const ORDERS_DEFAULT: u32 = 5;
 
 /// Certificates per incident when the scenario names no other bound: one that the killed run
 /// obtained and lost, and its replacement.
@@ -171,3 +175,19 @@ pub const WORKERS_LOST: u32 = 3;
 /// The same as [`SURVIVORS`], for processes that hold the subject's lock: a client that goes on
 /// under an inherited lock is quiet while it polls the CA.
 pub const SURVIVORS_LOCKED: Duration = Duration::from_secs(8);
+
+/// TimeoutStopSec= and docker's grace as experiments have it. Real ones are 10 s to 90 s; what
+/// matters is only that a subject that cleans up in order has the time to.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a pod's preStop hook lets the subject go on.
+pub const PRE_STOP: Duration = Duration::from_millis(50);
+
+/// How late a slow CA answers.
+pub const SLOW_ANSWER: Duration = Duration::from_secs(2);
+
+/// A second run that has shown no effect for this long while the first is held is waiting for it.
+pub const SECOND_RUN_BLOCKED: Duration = Duration::from_secs(2);
+/// How long processes that were killed at their deadline may take to be gone: only one in an
+/// uninterruptible wait takes longer than a moment.
+pub const KILLED: Duration = Duration::from_secs(2);

@@ -57,8 +57,8 @@ fn kernel_lock(lock: &Lock, proc: &Proc) -> LockState {
     let holder = |file: &File| {
         let pid = file.metadata().ok().and_then(|data| proc.lock_holder(data.ino()));
         match pid {
-            Some(pid) if pid > 0 => format!("by {}", proc.doing(pid)),
-            _ => "by who inherited it".to_owned(),
+            Some(pid) if pid > 0 => proc.doing(pid),
+            _ => "who inherited it".to_owned(),
         }
     };
     if lock.kind == LockKind::Fcntl {

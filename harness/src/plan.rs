@@ -10,6 +10,7 @@ use crate::{
     census::{Census, CensusEffect},
     effect::Class,
     event::{FaultRecord, Skipped},
+    fault::{self, Family, Fault},
     limits,
     point::Point,
     scenario::{Faults, Kill, KillSignal, Scope},
@@ -51,31 +52,101 @@ pub struct Plan {
 /// The sweep of `census` with these faults.
 pub fn sweep(census: &Census, faults: &Faults) -> Plan {
     let mut plan = Plan::default();
-    let places = points(census, &mut plan.skipped);
-    let private_writes = private_writes(census);
     let mut experiments = Vec::new();
-    let mut reached: HashSet<&Point> = HashSet::new();
+    let mut points: Vec<Point> = Vec::new();
+    let places = places(census, &mut plan.skipped);
+    let private_writes = private_writes(census);
     if let Some(kill) = &faults.kill {
+        let places: Vec<_> = places.iter().copied().filter(|e| KillSignal::Sigkill.strikes_at(e)).collect();
         for (rank, effect) in spread(&places) {
             let (planned, same) = kills(effect, kill, private_writes.contains(&effect.record.point));
             plan.same += same;
-            if planned.is_empty() {
-                continue;
+            // An instant at which every fault is the same as at another one is no point of its own.
+            if !planned.is_empty() {
+                points.push(effect.record.point.clone());
             }
-            reached.insert(&effect.record.point);
             experiments.extend(planned.into_iter().map(|(weight, p)| ((weight, rank), p)));
         }
     }
-    // An instant at which every fault is the same as at another one is no point of its own.
-    let own = |point: &&Point| faults.kill.is_none() || reached.contains(*point);
-    plan.points = places.iter().map(|effect| &effect.record.point).filter(own).cloned().collect();
+    for (weight, choice) in (10..).zip(choices(faults)) {
+        let places: Vec<_> =
+            places.iter().copied().filter(|effect| choice.fault.strikes_at(effect)).collect();
+        for (rank, effect) in spread(&places) {
+            points.push(effect.record.point.clone());
+            for (index, scope) in choice.scopes.iter().enumerate() {
+                // Who is signalled makes no difference where there is only one process.
+                if choice.fault.family() == Family::Senders && effect.record.processes == 1 && index > 0 {
+                    plan.same += 1;
+                    continue;
+                }
+                let fault = FaultRecord {
+                    fault: choice.fault.name().to_owned(),
+                    scope: scope.clone(),
+                    point: effect.record.point.clone(),
+                };
+                experiments.push(((weight, rank), Planned::new(vec![fault])));
+            }
+        }
+    }
     experiments.sort_by_key(|(order, _)| *order);
     plan.experiments = experiments.into_iter().map(|(_, planned)| planned).collect();
+    // In the census's order, each once.
+    let tried: HashSet<Point> = points.into_iter().collect();
+    plan.points = places
+        .iter()
+        .map(|effect| effect.record.point.clone())
+        .filter(|point| tried.contains(point))
+        .collect();
     plan
 }
 
-/// The effects before which there is a point, in order.
-fn points<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusEffect> {
+/// A fault that is tried, with its settings.
+struct Choice {
+    fault: &'static dyn Fault,
+    scopes: Vec<Option<String>>,
+}
+
+/// The faults beyond the single kill that a scenario asks for.
+fn choices(faults: &Faults) -> Vec<Choice> {
+    let mut choices = Vec::new();
+    let mut choose = |name: &str, scopes: Vec<Option<String>>| {
+        choices.extend(fault::find(name).map(|fault| Choice { fault, scopes }));
+    };
+    let some = |texts: &[String]| texts.iter().cloned().map(Some).collect::<Vec<_>>();
+    if let Some(senders) = &faults.senders {
+        for profile in &senders.profiles {
+            match profile.as_str() {
+                "systemd-stop" | "systemd-timeout" => choose(profile, some(&senders.kill_modes)),
+                "pkill-f" => choose(profile, some(&senders.patterns)),
+                _ => choose(profile, vec![None]),
+            }
+        }
+    }
+    if faults.collide.is_some() {
+        choose("second-run", vec![None]);
+    }
+    if let Some(disk) = &faults.disk {
+        for error in &disk.errors {
+            match error.as_str() {
+                "short-write" => choose(error, vec![None]),
+                _ => choose(error, some(&disk.lasting)),
+            }
+        }
+    }
+    for name in faults.ca.iter().flat_map(|ca| &ca.troubles) {
+        choose(name, vec![None]);
+    }
+    for name in faults.neighbour.iter().flat_map(|neighbour| &neighbour.faults) {
+        choose(name, vec![None]);
+    }
+    if faults.pause.is_some() {
+        choose("pause", vec![None]);
+    }
+    choices
+}
+
+/// The effects before which something can be done, in order.
+fn places<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusEffect> {
     let acting: HashSet<i32> = census
         .effects
         .iter()
@@ -88,9 +159,11 @@ fn points<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusE
         .effects
         .iter()
         .filter(|effect| match effect.class {
-            Class::Change | Class::Lock | Class::Request | Class::Signal => !effect.failed,
-            // A log's length decides nothing; a sync makes no difference to what a kill leaves.
-            Class::Log | Class::Sync => false,
+            Class::Change | Class::Lock | Class::Request | Class::Query | Class::Signal | Class::Sync => {
+                !effect.failed
+            }
+            // A log's length decides nothing.
+            Class::Log => false,
             // The leader's end is the one instant after its last effect. Its parent is the
             // scheduler: its start is the first effect's instant.
             Class::Control if effect.by_leader => effect.record.op == "exit",
@@ -259,6 +332,7 @@ mod tests {
                 signals: vec![KillSignal::Sigkill, KillSignal::Sigterm],
                 scopes: vec![Scope::Process, Scope::Leader, Scope::Tree],
             }),
+            ..Faults::none()
         }
     }
 

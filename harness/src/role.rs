@@ -142,8 +142,8 @@ fn component_role(component: &str) -> String {
 }
 
 /// Where random base64url begins that goes on to the component's end. Its own `-` and `_` cannot
-/// be told from separators, so all of it counts as one, but for words of lower-case letters that
-/// somebody put before it.
+/// be told from separators, so all of it counts as one, but for one word of lower-case letters that
+/// somebody put before it. (A second one would now and then be found in what is random.)
 fn token_start(component: &str) -> Option<usize> {
     let mut start = component.len() - component.trim_start_matches('.').len();
     let rest = &component[start..];
@@ -153,12 +153,11 @@ fn token_start(component: &str) -> Option<usize> {
     {
         return None;
     }
-    while let Some(end) = component[start..].find(['-', '_']) {
+    if let Some(end) = component[start..].find(['-', '_']) {
         let word = &component[start..start + end];
-        if word.len() < 3 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
-            break;
+        if word.len() >= 4 && word.bytes().all(|b| b.is_ascii_lowercase()) {
+            start += end + 1;
         }
-        start += end + 1;
     }
     Some(start)
 }
@@ -248,6 +247,15 @@ mod tests {
         assert_eq!(roles.of("/etc/ssl/.key.abcdef"), "/etc/ssl/.key.{X}");
         assert_eq!(roles.of("/etc/ssl/.key.abcdef/file1"), "/etc/ssl/.key.{X}/file{N}");
         assert_eq!(roles.of("/etc/ssl/.key.ghijkl"), "/etc/ssl/.key.ghijkl");
+        for token in [
+            "2WnhRRkOcAcQhLw4-jq9_5V7GGKwMYh1qLhBcfyPcB6ZVxC3bmQ7J-65wbqU",
+            "n9JT7oKhiBHhs0Lt-nVyJAWddrdFVuGYaKlQgmSd2I8iH0jowgXX1mh939MI",
+            "nffmlq-iBHhs0LtQ-nVyJAWddrdFVuGYaKlQgmSd2I8iH0jowgXX1mh939MI",
+        ] {
+            let path = format!("/var/www/.guard-{token}");
+            roles.made(&path);
+            assert_eq!(roles.of(&path), "/var/www/.guard-{X}");
+        }
         roles.made("/run/renew.pid");
         assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
     }

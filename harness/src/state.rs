@@ -42,7 +42,7 @@ pub fn describe(
     match lock {
         LockState::Undeclared => {}
         LockState::Free => lines.push("lock: free".to_owned()),
-        LockState::Held(who) => lines.push(format!("lock: held {who}")),
+        LockState::Held(who) => lines.push(format!("lock: held by {who}")),
         LockState::Present => lines.push("lock: there".to_owned()),
         LockState::Unknown(why) => lines.push(format!("lock: unknown ({why})")),
     }

@@ -113,14 +113,14 @@ impl From<SetupError> for Failure {
 /// The argument that makes the `roulette` command a worker.
 pub const ARGUMENT: &str = "__worker";
 
-/// Runs a worker to its end. `private`: in namespaces of its own, which are entered first.
+/// Runs a worker to its end. `private`: in namespaces of its own, which are entered first;
+/// otherwise in a session of its own.
 pub fn main(private: bool) -> ExitCode {
-    if private {
-        // Enters the namespaces; returns only in the process that is inside.
-        if let Err(error) = world::private::isolate() {
-            say(&Answer::Failed(error.into()));
-            return ExitCode::FAILURE;
-        }
+    // The private one enters the namespaces, and returns only in the process that is inside.
+    let isolated = if private { world::private::isolate() } else { world::bare::isolate() };
+    if let Err(error) = isolated {
+        say(&Answer::Failed(error.into()));
+        return ExitCode::FAILURE;
     }
     let orders = orders();
     match serve(&orders) {

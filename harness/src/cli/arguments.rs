@@ -140,7 +140,7 @@ pub(super) struct RunOptions {
     /// Only part I of N equal parts of the experiments
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// At most this many experiments, drawn by the seed
+    /// At most this many experiments, the first of the plan (which is spread over the whole run)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_experiments: Option<u64>,
     #[command(flatten)]

@@ -52,7 +52,8 @@ impl From<LabError> for CliError {
         let code = match error.kind {
             LabErrorKind::Usage => ExitCode::Usage,
             LabErrorKind::Machine => ExitCode::Machine,
-            LabErrorKind::Inconclusive | LabErrorKind::Baseline => ExitCode::Inconclusive,
+            LabErrorKind::Baseline => ExitCode::Inconclusive,
+            LabErrorKind::Interrupted => ExitCode::Interrupted,
             LabErrorKind::Bug => ExitCode::Bug,
         };
         CliError { code, message: error.message }

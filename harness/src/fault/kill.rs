@@ -1,15 +1,20 @@
 //! A single signal at a point: `sigkill`, `sigterm`, `sigint`, `sighup` to the process at the
 //! point, the leader, its group or the whole tree.
 
+use super::{Act, Family, Fault, Recipients, Volley, When};
 use crate::{
+    census::CensusEffect,
+    effect::Class,
     event::FaultRecord,
-    process::Table,
     scenario::{KillSignal, Scope},
 };
 
-impl KillSignal {
-    /// Its name as a fault.
-    pub fn name(self) -> &'static str {
+/// The faults of this family.
+pub const FAULTS: &[&dyn Fault] =
+    &[&KillSignal::Sigkill, &KillSignal::Sigterm, &KillSignal::Sigint, &KillSignal::Sighup];
+
+impl Fault for KillSignal {
+    fn name(&self) -> &'static str {
         match self {
             KillSignal::Sigkill => "sigkill",
             KillSignal::Sigterm => "sigterm",
@@ -18,6 +23,31 @@ impl KillSignal {
         }
     }
 
+    fn family(&self) -> Family {
+        Family::Kill
+    }
+
+    fn models(&self) -> &'static str {
+        match self {
+            KillSignal::Sigkill => "killed",
+            KillSignal::Sigterm => "terminated",
+            KillSignal::Sigint => "interrupted",
+            KillSignal::Sighup => "hung up",
+        }
+    }
+
+    fn strikes_at(&self, effect: &CensusEffect) -> bool {
+        !matches!(effect.class, Class::Log | Class::Sync | Class::Query)
+    }
+
+    fn act(&self, record: &FaultRecord) -> Option<Act> {
+        let to = Scope::ALL.into_iter().find(|scope| Some(scope.name()) == record.scope.as_deref())?.into();
+        let volleys = vec![Volley { when: When::AtPoint, signal: self.number(), to }];
+        Some(Act::Signals { volleys, reboot: false })
+    }
+}
+
+impl KillSignal {
     /// Its number.
     pub fn number(self) -> i32 {
         match self {
@@ -27,10 +57,6 @@ impl KillSignal {
             KillSignal::Sighup => nix::libc::SIGHUP,
         }
     }
-
-    /// Every one.
-    pub const ALL: [KillSignal; 4] =
-        [KillSignal::Sigkill, KillSignal::Sigterm, KillSignal::Sigint, KillSignal::Sighup];
 }
 
 impl Scope {
@@ -48,24 +74,13 @@ impl Scope {
     pub const ALL: [Scope; 4] = [Scope::Process, Scope::Leader, Scope::Group, Scope::Tree];
 }
 
-/// The signal number and the scope of a kill; `None` if the fault is not a kill.
-pub fn parse(fault: &FaultRecord) -> Option<(i32, Scope)> {
-    let signal = KillSignal::ALL.into_iter().find(|s| s.name() == fault.fault)?;
-    let scope = Scope::ALL.into_iter().find(|s| Some(s.name()) == fault.scope.as_deref())?;
-    Some((signal.number(), scope))
-}
-
-/// Who gets the signal, those nearer to the leader first.
-pub fn victims(scope: Scope, at_point: i32, run: usize, processes: &Table) -> Vec<i32> {
-    match scope {
-        Scope::Process => vec![at_point],
-        Scope::Leader => processes.leader(run).into_iter().collect(),
-        Scope::Tree => processes.of_run(run),
-        Scope::Group => {
-            let group = |pid: i32| nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok();
-            let Some(leader) = processes.leader(run) else { return Vec::new() };
-            let wanted = group(leader);
-            processes.of_run(run).into_iter().filter(|pid| group(*pid) == wanted).collect()
+impl From<Scope> for Recipients {
+    fn from(scope: Scope) -> Recipients {
+        match scope {
+            Scope::Process => Recipients::Process,
+            Scope::Leader => Recipients::Leader,
+            Scope::Group => Recipients::Group,
+            Scope::Tree => Recipients::Tree,
         }
     }
 }

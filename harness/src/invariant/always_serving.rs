@@ -19,7 +19,9 @@ impl Invariant for AlwaysServing {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Opinion> {
         if evidence.phase == Phase::Always {
             let dark = &evidence.run()?.dark_moments;
-            return (!dark.is_empty()).then(|| Opinion::violated(dark.join("; ")));
+            let (first, rest) = dark.split_first()?;
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            return Some(Opinion::violated(format!("{first}{more}")));
         }
         let served = match evidence.served {
             Ok(served) => served,

@@ -5,7 +5,7 @@
 //! judgement that is not held is looked up in a small table; what an earlier (or simultaneous)
 //! violation explains starts no finding of its own.
 
-use super::no_partial_files::LEFT_OVER;
+use super::LEFT_OVER;
 use crate::verdict::{Judgement, Phase, Verdict};
 
 /// One invariant whose violation explains others.
@@ -118,6 +118,20 @@ pub fn explain(judgements: &mut [Judgement]) {
             };
             if in_time {
                 symptom.explained_by = Some(root.clone());
+            }
+        }
+    }
+    clears_nothing(judgements);
+}
+
+/// Litter has no consequences, but is one of a next run that did not do its work: it did not come
+/// to clear up either. What else that goes back to, the table says of both.
+fn clears_nothing(judgements: &mut [Judgement]) {
+    if let Some((since, root)) = root(judgements, "recovers") {
+        for judgement in judgements {
+            let litter = judgement.explained_by.is_none() && judgement.detail.starts_with(LEFT_OVER);
+            if litter && judgement.phase >= since {
+                judgement.explained_by = Some(root.clone());
             }
         }
     }

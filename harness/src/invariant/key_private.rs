@@ -16,9 +16,20 @@ impl Invariant for KeyPrivate {
     }
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Opinion> {
         if evidence.phase == Phase::Always {
-            return Some(match evidence.run()?.exposed_keys.as_slice() {
-                [] => Opinion::held(),
-                some => Opinion::violated(format!("readable by others: {}", some.join("; "))),
+            // A file stays readable from one effect to the next: the first tells it.
+            let mut told: Vec<&str> = Vec::new();
+            let mut first = Vec::new();
+            for exposed in &evidence.run()?.exposed_keys {
+                let path = exposed.split_once(" (").map_or(exposed.as_str(), |(path, _)| path);
+                if !told.contains(&path) {
+                    told.push(path);
+                    first.push(exposed.as_str());
+                }
+            }
+            return Some(if first.is_empty() {
+                Opinion::held()
+            } else {
+                Opinion::violated(format!("readable by others: {}", first.join("; ")))
             });
         }
         let mut findings = Findings::default();

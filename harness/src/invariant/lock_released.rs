@@ -29,7 +29,13 @@ impl Invariant for LockReleased {
         match evidence.lock {
             LockState::Undeclared => None,
             LockState::Free => Some(Opinion::held()),
-            LockState::Held(who) => Some(Opinion::violated(format!("{} is still held by {who}", lock.path))),
+            LockState::Held(who) => {
+                let left = evidence.run().map_or(&[][..], |run| &run.survivors);
+                let left: Vec<&str> =
+                    left.iter().filter(|s| s.locked == Some(true)).map(|s| s.process.as_str()).collect();
+                let who = if left.is_empty() { who.clone() } else { left.join(", ") };
+                Some(Opinion::violated(format!("{} is still held by {who}", lock.path)))
+            }
             LockState::Unknown(why) => {
                 Some(Opinion::inconclusive(format!("{} could not be tried: {why}", lock.path)))
             }
@@ -55,7 +61,12 @@ impl Invariant for LockReleased {
                     }
                     (LockKind::File | LockKind::Directory, _) => None,
                     // A process id may stay behind on purpose; it must not keep work from being done.
-                    (LockKind::PidFile, _) if did_nothing(run) && work_is_owed(evidence) => violated(),
+                    (LockKind::PidFile, _)
+                        if did_nothing(run)
+                            && (work_is_owed(evidence) || run.end != Some(End::Exited(0))) =>
+                    {
+                        violated()
+                    }
                     (LockKind::PidFile, _) => Some(Opinion::held()),
                 }
             }

@@ -21,6 +21,8 @@ mod tests;
 
 pub use evidence::{End, Evidence, Findings, Litter, LockState, Run, Survivor};
 pub use explain::explain;
+pub(crate) use no_orphans::WITHOUT_LOCK;
+pub(crate) use no_partial_files::LEFT_OVER;
 
 use crate::{
     scenario::Scenario,

@@ -5,6 +5,9 @@ use std::path::Path;
 use super::{Evidence, Invariant, Opinion};
 use crate::verdict::Phase;
 
+/// How it begins that a run went on without the lock.
+pub(crate) const WITHOUT_LOCK: &str = "it went on after the fault without the lock:";
+
 /// A process that goes on without the lock meets the next run, which cannot know of it. It may be
 /// a child that was left behind, or the run itself that let go of the lock when it was told to
 /// stop and did not stop. Survivors that still hold the lock are judged by lock-released.
@@ -29,7 +32,7 @@ impl Invariant for NoOrphans {
         let went_on: Vec<_> = run.unlocked.iter().filter(|change| changes_state(change, lock)).collect();
         if let Some(first) = went_on.first() {
             wrong.push(format!(
-                "it went on after the fault without the lock: {first}{}",
+                "{WITHOUT_LOCK} {first}{}",
                 if went_on.len() > 1 { format!(" and {} more", went_on.len() - 1) } else { String::new() }
             ));
         }

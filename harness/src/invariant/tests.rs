@@ -44,7 +44,7 @@ fn scenario() -> Scenario {
             webroots: vec![],
             pid_file: "/run/server.pid".to_owned(),
         },
-        faults: Faults { kill: None },
+        faults: Faults::none(),
         limits: Limits { orders: 2, certificates: 2, renewed_days: 30 },
         expect: vec![],
         folder: PathBuf::new(),

@@ -22,7 +22,7 @@ use crate::{
     limits,
     pebble::{self, Programs},
     plan::{self, Plan, Planned},
-    scenario::Faults,
+    scenario::{CaTroubles, Collide, Disk, Faults, Kill, Neighbour, Pause, Senders},
     verdict::Verdict,
     worker::{self, Answer, Build, Failure, FailureKind, Order},
     world,
@@ -60,6 +60,14 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     let census = pool.census(tell)?;
     announce(&census, tell);
     let mut plan = plan::sweep(&census, &faults);
+    let whole = plan.experiments.len();
+    if let Some(why) = &pool.denied {
+        plan.skipped.push(Skipped {
+            what: "private worlds".into(),
+            count: u64::from(jobs),
+            why: why.clone(),
+        });
+    }
     cut(&mut plan, options);
     tell(planned(&plan));
     let mut records = vec![census.clean.clone()];
@@ -84,6 +92,10 @@ pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     let cpu_s: f64 = records.iter().map(|r| r.cpu_ms as f64 / 1000.0).sum();
     summary.wall_s = started.elapsed().as_secs_f64();
     summary.cpu_efficiency = if sweep_s > 0.0 { cpu_s / (f64::from(cores) * sweep_s) } else { 0.0 };
+    if plan.experiments.len() < whole || interrupted.is_some() || options.faults.is_some() {
+        // What was not tried may be what they match.
+        summary.stale_expectations.clear();
+    }
     summary.interrupted = interrupted;
     tell(Event::Ended(Box::new(summary.clone())));
     Ok(summary)
@@ -181,21 +193,38 @@ fn narrated(
     let worker = &mut pool.workers[0];
     worker.order(&Order::Replay(planned.clone()))?;
     loop {
-        match pool.answers.recv() {
-            Ok((_, Some(Answer::Told(text)))) => tell(Event::Note { text }),
-            Ok((_, Some(Answer::Experiment(record)))) => return Ok(*record),
-            Ok((_, Some(Answer::Failed(failure)))) => return Err(failure.into()),
-            Ok((_, Some(_))) => {}
-            Ok((_, None)) | Err(_) => return Err(pool.lost(0)),
+        let Some((_, answer)) = pool.next()? else {
+            return Err(interrupted("the replay was over"));
+        };
+        match answer {
+            Some(Answer::Told(text)) => tell(Event::Note { text }),
+            Some(Answer::Experiment(record)) => return Ok(*record),
+            Some(Answer::Failed(failure)) => return Err(failure.into()),
+            Some(_) => {}
+            None => return Err(pool.lost(0)),
         }
     }
 }
 
-/// Only the families that were asked for.
+fn interrupted(before: &str) -> LabError {
+    LabError::new(LabErrorKind::Interrupted, format!("interrupted before {before}"))
+}
+
+/// Only the families that were asked for; one that the scenario does not set up has its defaults.
 fn selected(faults: &Faults, families: Option<&[Family]>) -> Faults {
-    let mut selected = faults.clone();
-    if families.is_some_and(|families| !families.contains(&Family::Kill)) {
-        selected.kill = None;
+    let Some(families) = families else { return faults.clone() };
+    let mut selected = Faults::none();
+    for family in families {
+        let own = faults.clone();
+        match family {
+            Family::Kill => selected.kill = own.kill.or_else(|| Some(Kill::default())),
+            Family::Senders => selected.senders = own.senders.or_else(|| Some(Senders::default())),
+            Family::Collide => selected.collide = own.collide.or_else(|| Some(Collide::default())),
+            Family::Disk => selected.disk = own.disk.or_else(|| Some(Disk::default())),
+            Family::Ca => selected.ca = own.ca.or_else(|| Some(CaTroubles::default())),
+            Family::Neighbour => selected.neighbour = own.neighbour.or_else(|| Some(Neighbour::default())),
+            Family::Pause => selected.pause = own.pause.or_else(|| Some(Pause::default())),
+        }
     }
     selected
 }
@@ -233,6 +262,8 @@ struct Pool {
     workers: Vec<Worker>,
     answers: mpsc::Receiver<(usize, Option<Answer>)>,
     interrupt: Arc<AtomicBool>,
+    /// Why the worlds are no private ones, although nobody asked for others.
+    denied: Option<String>,
 }
 
 struct Worker {
@@ -254,7 +285,7 @@ impl Pool {
                 format!("{} needs what is not installed: {}", scenario.name, list.join("; ")),
             ));
         }
-        let kind = world::choose(scenario, options.world.kind())
+        let world::Chosen { kind, denied } = world::choose(scenario, options.world.kind())
             .map_err(|e| LabError::new(LabErrorKind::Machine, e.to_string()))?;
         tell(Event::Started {
             schema: 1,
@@ -277,7 +308,7 @@ impl Pool {
             ),
         });
         let (sender, answers) = mpsc::channel();
-        let mut pool = Pool { workers: Vec::new(), answers, interrupt: options.interrupt.clone() };
+        let mut pool = Pool { workers: Vec::new(), answers, interrupt: options.interrupt.clone(), denied };
         for index in 0..jobs as usize {
             let worker = Worker::start(kind, index, sender.clone())?;
             pool.workers.push(worker);
@@ -321,10 +352,7 @@ impl Pool {
         let mut asked = false;
         loop {
             let Some((index, answer)) = self.next()? else {
-                return Err(LabError::new(
-                    LabErrorKind::Inconclusive,
-                    "interrupted before the clean run was done: nothing was found",
-                ));
+                return Err(interrupted("the clean run was done: nothing was found"));
             };
             match answer {
                 Some(Answer::Built) => {
@@ -500,5 +528,8 @@ pub fn check() -> Result<Vec<Capability>, LabError> {
 /// Random experiments, seeded.
 pub fn spin(options: SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
     let _ = (options, tell);
-    Err(LabError::new(LabErrorKind::Bug, "not built in: spins"))
+    Err(LabError::new(
+        LabErrorKind::Usage,
+        "spins are not built yet: `roulette run` sweeps every point instead",
+    ))
 }

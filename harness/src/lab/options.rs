@@ -37,7 +37,7 @@ pub struct LabOptions {
     pub pebble: Option<PathBuf>,
     /// Which kind of world.
     pub world: WorldChoice,
-    /// At most this many experiments, chosen by the seed; the rest is counted as not tried.
+    /// At most this many experiments, the first of the plan; the rest is counted as not tried.
     pub max_experiments: Option<u64>,
     /// Set when the run is to end early and tell what was found so far.
     pub interrupt: Arc<AtomicBool>,
@@ -135,8 +135,8 @@ pub enum LabErrorKind {
     Usage,
     /// The machine lacks something.
     Machine,
-    /// It was looked at, and nothing could be said.
-    Inconclusive,
+    /// The user ended it before anything was found.
+    Interrupted,
     /// The subject fails without any fault.
     Baseline,
     /// The harness did something wrong.

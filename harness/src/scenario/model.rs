@@ -155,6 +155,146 @@ pub struct Faults {
     /// Single kills at every point.
     #[serde(default)]
     pub kill: Option<Kill>,
+    /// Kills as real senders do them: `senders = { profiles = ["systemd-stop", "reboot"] }`.
+    #[serde(default)]
+    pub senders: Option<Senders>,
+    /// A second run started at every point while the first is held there: `collide = {}`.
+    #[serde(default)]
+    pub collide: Option<Collide>,
+    /// Disk errors at every point: `disk = { errors = ["enospc"] }`.
+    #[serde(default)]
+    pub disk: Option<Disk>,
+    /// The CA in trouble at every protocol step: `ca = { troubles = ["rate-limited"] }`.
+    #[serde(default)]
+    pub ca: Option<CaTroubles>,
+    /// The neighbours in trouble at every point: `neighbour = {}`.
+    #[serde(default)]
+    pub neighbour: Option<Neighbour>,
+    /// The run stopped while a second one comes and goes: `pause = {}`.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+}
+
+/// Kills as those who send them in real life do it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Senders {
+    /// Who: `systemd-stop`, `systemd-timeout`, `docker-stop`, `pod-delete`, `oom-kill`,
+    /// `oomd-kill`, `pkill-f`, `ctrl-c`, `hangup`, `reboot`. When absent: all but `pkill-f`, which
+    /// needs patterns, and `systemd-timeout`, which sends what `systemd-stop` sends.
+    pub profiles: Vec<String>,
+    /// KillMode= of the unit, for the systemd profiles: `control-group`, `mixed`, `process`.
+    pub kill_modes: Vec<String>,
+    /// What `pkill -f` is called with, as literal text.
+    pub patterns: Vec<String>,
+}
+
+/// A second run started at every point.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Collide {}
+
+/// Disk errors at every point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disk {
+    /// Which: `enospc`, `edquot`, `erofs`, `eio`, `short-write`.
+    pub errors: Vec<String>,
+    /// How long: `once`, `from-here-on`.
+    pub lasting: Vec<String>,
+}
+
+/// The CA in trouble at every protocol step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CaTroubles {
+    /// Which: `bad-nonce`, `rate-limited`, `internal-error`, `unavailable`, `malformed`,
+    /// `account-unknown`, `cut-before`, `cut-after`, `slow`.
+    pub troubles: Vec<String>,
+}
+
+/// The neighbours in trouble at every point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Neighbour {
+    /// Which: `server-killed`.
+    pub faults: Vec<String>,
+}
+
+/// The run stopped while a second one comes and goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pause {}
+
+impl Faults {
+    /// No fault at all.
+    pub fn none() -> Faults {
+        Faults {
+            kill: None,
+            senders: None,
+            collide: None,
+            disk: None,
+            ca: None,
+            neighbour: None,
+            pause: None,
+        }
+    }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+impl Default for Senders {
+    fn default() -> Senders {
+        Senders {
+            profiles: strings(&[
+                "systemd-stop",
+                "docker-stop",
+                "pod-delete",
+                "oom-kill",
+                "oomd-kill",
+                "ctrl-c",
+                "hangup",
+                "reboot",
+            ]),
+            kill_modes: strings(&["control-group", "mixed", "process"]),
+            patterns: Vec::new(),
+        }
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk {
+            errors: strings(&["enospc", "erofs", "eio", "short-write"]),
+            lasting: strings(&["once", "from-here-on"]),
+        }
+    }
+}
+
+impl Default for CaTroubles {
+    fn default() -> CaTroubles {
+        CaTroubles {
+            troubles: strings(&[
+                "bad-nonce",
+                "rate-limited",
+                "internal-error",
+                "unavailable",
+                "malformed",
+                "account-unknown",
+                "cut-before",
+                "cut-after",
+                "slow",
+            ]),
+        }
+    }
+}
+
+impl Default for Neighbour {
+    fn default() -> Neighbour {
+        Neighbour { faults: strings(&["server-killed"]) }
+    }
 }
 
 /// A signal that kills.
@@ -256,7 +396,7 @@ const WEBROOTS_DEFAULT: [&str; 6] = [
 
 impl Default for Faults {
     fn default() -> Self {
-        Faults { kill: Some(Kill::default()) }
+        Faults { kill: Some(Kill::default()), ..Faults::none() }
     }
 }
 

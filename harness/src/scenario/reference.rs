@@ -157,7 +157,11 @@ fn target<'a>(root: &'a Json, mut schema: &'a Json) -> (&'a Json, bool) {
 
 fn kind(root: &Json, schema: &Json) -> String {
     if schema["items"].is_object() {
-        return format!("array of {}s", kind(root, &schema["items"]));
+        let items = kind(root, &schema["items"]);
+        return match items.strip_prefix("array of ") {
+            Some(inner) => format!("array of arrays of {inner}"),
+            None => format!("array of {items}s"),
+        };
     }
     let (schema, _) = target(root, schema);
     let kind = match &schema["type"] {

@@ -12,7 +12,7 @@ use std::{
     os::{
         linux::net::SocketAddrExt,
         unix::{
-            fs::{PermissionsExt, symlink},
+            fs::{DirBuilderExt, PermissionsExt, symlink},
             net::{SocketAddr, UnixListener},
         },
     },
@@ -110,18 +110,18 @@ impl BareWorld {
     /// The part that could not be built.
     pub fn build(scenario: &Scenario, programs: &Programs, roots: &str) -> Result<Self, WorldError> {
         set_child_subreaper(true).map_err(|errno| failed("become a subreaper")(errno.into()))?;
-        let folder = tempfile::Builder::new()
-            .prefix("roulette-")
-            .tempdir()
-            .and_then(|folder| fs::canonicalize(folder.keep()))
-            .map_err(|source| WorldError {
-                tried: format!("failed to make a folder in {}", env::temp_dir().display()),
-                source,
-                remedy: Some("name a writable directory in TMPDIR".to_string()),
-            })?;
-        let control = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let no_folder = |source| WorldError {
+            tried: format!("failed to make a folder in {}", env::temp_dir().display()),
+            source,
+            remedy: Some("name a writable directory in TMPDIR".to_string()),
+        };
+        // Nobody guesses it, so that the janitor, which is there before the folder is, deletes no
+        // other one.
+        let control = format!("roulette-{:032x}", rand::random::<u128>());
+        let folder = fs::canonicalize(env::temp_dir()).map_err(no_folder)?.join(&control);
         let janitor = Janitor::start(&folder, &format!("{VARIABLE}={control}"))
             .map_err(failed("start the janitor that deletes the world's folder"))?;
+        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(no_folder)?;
         let ports = [Port::take(), Port::take()];
         let [Ok(http), Ok(tls)] = ports else {
             let source = ports.into_iter().find_map(Result::err);

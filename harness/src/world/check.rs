@@ -161,18 +161,33 @@ pub fn probe_main(name: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The kind of world that a scenario gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// Which one.
+    pub kind: WorldKind,
+    /// Why it is not a private one, although nobody asked for another.
+    pub denied: Option<String>,
+}
+
+impl From<WorldKind> for Chosen {
+    fn from(kind: WorldKind) -> Self {
+        Chosen { kind, denied: None }
+    }
+}
+
 /// Which kind of world the scenario gets here. `wanted`: what the user asked for.
 ///
 /// # Errors
 /// This machine cannot, or the scenario cannot; with what to do.
-pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKind, WorldError> {
+pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<Chosen, WorldError> {
     if wanted != Some(WorldKind::Bare) {
         match throw_away(PRIVATE) {
-            Ok((State::Yes | State::Partial, _)) => return Ok(WorldKind::Private),
+            Ok((State::Yes | State::Partial, _)) => return Ok(WorldKind::Private.into()),
             Ok((State::No, why)) | Err(why) => {
                 let absolute = bare::requires(scenario).err();
                 if wanted.is_none() && absolute.is_none() {
-                    return Ok(WorldKind::Bare);
+                    return Ok(Chosen { kind: WorldKind::Bare, denied: Some(why) });
                 }
                 let besides = absolute.map_or(String::new(), |paths| {
                     format!("; a bare world is out of the question, it has {}", paths.join(", "))
@@ -186,7 +201,7 @@ pub fn choose(scenario: &Scenario, wanted: Option<WorldKind>) -> Result<WorldKin
         }
     }
     match bare::requires(scenario) {
-        Ok(()) => Ok(WorldKind::Bare),
+        Ok(()) => Ok(WorldKind::Bare.into()),
         Err(paths) => Err(WorldError {
             tried: format!("failed to make a bare world for `{}`", scenario.name),
             source: io::Error::other(format!("the scenario has {}", paths.join(", "))),
@@ -224,7 +239,7 @@ fn nothing() -> Scenario {
             webroots: Vec::new(),
             pid_file: "/run/server.pid".to_string(),
         },
-        faults: Faults { kill: None },
+        faults: Faults::none(),
         limits: Limits { orders: 0, certificates: 0, renewed_days: 0 },
         expect: Vec::new(),
         folder: PathBuf::from("/"),
@@ -294,8 +309,8 @@ fn overlay() -> Result<Seen, String> {
 
 fn tracing() -> Result<Seen, String> {
     let mut tracer = tracer::Tracer::new(tracer::Options::default()).map_err(|error| error.to_string())?;
-    let mut command = tracer::Command::new(["true"]);
-    command.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+    // This program itself: a small container may have no other.
+    let command = tracer::Command::new(["/proc/self/exe", PROBE]);
     tracer.spawn(&command).map_err(|error| error.to_string())?;
     let mut stops = 0;
     loop {
@@ -305,14 +320,14 @@ fn tracing() -> Result<Seen, String> {
                 stopped.resume().map_err(|error| error.to_string())?;
             }
             tracer::Event::Empty => break,
-            tracer::Event::TimedOut => return Err("`true` did not end".to_string()),
+            tracer::Event::TimedOut => return Err("the traced program did not end".to_string()),
             tracer::Event::Ended(_) | tracer::Event::Forked { .. } | tracer::Event::Woken => {}
         }
     }
     if stops == 0 {
-        return Err("`true` ran past the seccomp filter without a stop".to_string());
+        return Err("the traced program ran past the seccomp filter without a stop".to_string());
     }
-    Ok((State::Yes, format!("`true` stopped at {stops} system calls")))
+    Ok((State::Yes, format!("this program stopped at {stops} system calls")))
 }
 
 fn memory_cgroup() -> Result<Seen, String> {

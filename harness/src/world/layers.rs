@@ -425,6 +425,8 @@ impl Layers {
                     fs::create_dir(&work)?;
                     self.overlay(&layer.path, &upper, &work, &target)
                 }
+                // The host has unmounted it since the layers were chosen, as container engines do.
+                Kind::Bound if !layer.path.exists() => Ok(()),
                 Kind::Bound => bind(&layer.path, &target, MsFlags::MS_REC),
             };
             outcome.map_err(|errno| {

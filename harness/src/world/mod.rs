@@ -16,7 +16,7 @@ pub mod shell;
 pub mod shim;
 mod tree;
 
-pub use check::{Capability, State, capabilities, choose};
+pub use check::{Capability, Chosen, State, capabilities, choose};
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

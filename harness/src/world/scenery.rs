@@ -15,6 +15,7 @@ use std::{
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
+    sys::sysinfo::sysinfo,
     unistd::{chdir, pivot_root},
 };
 
@@ -261,7 +262,9 @@ pub fn scratch(needed: &[&Path]) -> Result<PathBuf, WorldError> {
             source: io::Error::other("/run, /tmp and /dev/shm all hold files of this run"),
             remedy: Some("keep the program, the scenario or TMPDIR elsewhere".to_string()),
         })?;
-    let options = format!("mode=0755,size={}%", limits::SCRATCH_PERCENT);
+    let memory = sysinfo().map_or(u64::MAX, |info| info.ram_total() >> 20);
+    let size = limits::SCRATCH_MIB.min(memory / limits::SCRATCH_SHARE);
+    let options = format!("mode=0755,size={size}m");
     mount(Some("roulette"), over, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
         .map_err(|errno| failed(format!("mount a tmpfs on {}", over.display()))(errno.into()))?;
     Ok(over.to_path_buf())

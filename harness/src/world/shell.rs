@@ -53,7 +53,7 @@ fn run(args: &[String]) -> Result<u8, Box<dyn std::error::Error>> {
         _ => return Err("usage: roulette __world-shell [private|bare] SCENARIO -- COMMAND...".into()),
     };
     let scenario = Scenario::load(Path::new(file))?;
-    let kind = if private::is_inside() { WorldKind::Private } else { check::choose(&scenario, kind)? };
+    let kind = if private::is_inside() { WorldKind::Private } else { check::choose(&scenario, kind)?.kind };
     match kind {
         WorldKind::Private => {
             if !private::is_inside() {

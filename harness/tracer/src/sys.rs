@@ -54,7 +54,7 @@ fn ptrace(request: i32, tid: Pid, address: usize, data: usize) -> io::Result<()>
 /// # Safety
 ///
 /// `data` must be what the request expects, and `address` a length it has, where that is what
-/// the request takes it for.
+/// the request takes it for (and not an address of the task's).
 unsafe fn ptrace_with<T>(request: i32, tid: Pid, address: usize, data: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the caller's promise.
     done(unsafe { libc::syscall(libc::SYS_ptrace, request, tid.as_raw(), address, std::ptr::from_mut(data)) })
@@ -83,6 +83,15 @@ pub(crate) fn event_message(tid: Pid) -> io::Result<Pid> {
     // SAFETY: GETEVENTMSG writes one unsigned long.
     unsafe { ptrace_with(libc::PTRACE_GETEVENTMSG as i32, tid, 0, &mut message) }?;
     Ok(Pid::from_raw(i32::try_from(message).unwrap_or(0)))
+}
+
+/// The word at an address of the task's memory.
+pub(crate) fn peek(tid: Pid, address: u64) -> io::Result<libc::c_long> {
+    let Ok(address) = usize::try_from(address) else { return Err(io::Error::from_raw_os_error(libc::EIO)) };
+    let mut word: libc::c_long = 0;
+    // SAFETY: the request writes one word to `word`, and takes `address` for one of the task's.
+    unsafe { ptrace_with(libc::PTRACE_PEEKDATA as i32, tid, address, &mut word) }?;
+    Ok(word)
 }
 
 pub(crate) fn syscall_info(tid: Pid) -> io::Result<Info> {

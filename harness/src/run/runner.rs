@@ -1,0 +1,450 @@
+//! The loop that drives runs to their end.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use process_roulette_tracer::{self as tracer, Status, Tracer};
+
+use crate::{
+    artifact,
+    effect::Decoder,
+    front::{Ca, issuance},
+    gate::{Arrival, RequestGate},
+    invariant::{End, Survivor},
+    limits, lock,
+    process::Table,
+    procfs::Proc,
+    scenario::Scenario,
+    state,
+    target::{Server, ServerSpec, served},
+    world::{Stage, WorldError, control},
+};
+
+use super::{
+    Assignment, Calls, Listener, Outcome, RunError, Told,
+    output::Output,
+    progress::Progress,
+    strike::{Pending, signal_process},
+};
+
+/// Runs the subject on one stage, one run after the other, and a second one beside the first
+/// where a fault says so.
+pub struct Runner<'a> {
+    pub(super) tracer: Tracer,
+    pub(super) decoder: Decoder,
+    pub(super) scenario: &'a Scenario,
+    ca: Arc<Ca>,
+    stage: &'a mut dyn Stage,
+    pub(super) server: Option<Server>,
+    server_spec: ServerSpec,
+    control: &'a Calls,
+    pub(super) processes: Table,
+    runs: usize,
+    pub(super) gate: Arc<RequestGate>,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    /// Runs under way, the first one first.
+    pub(super) active: Vec<Progress>,
+    pub(super) pending: Option<Pending>,
+    /// A fault killed the server: it is started again when the run is over.
+    pub(super) restart_server: bool,
+}
+
+impl<'a> Runner<'a> {
+    /// Gets ready to run on `stage`.
+    pub fn new(
+        scenario: &'a Scenario,
+        ca: Arc<Ca>,
+        stage: &'a mut dyn Stage,
+        server_spec: ServerSpec,
+        control: &'a Calls,
+        proc: Proc,
+        root: String,
+    ) -> Result<Runner<'a>, RunError> {
+        let tracer =
+            Tracer::new(tracer::Options { connect: !root.is_empty(), ..tracer::Options::default() })?;
+        let (gate, arrivals) = RequestGate::new(tracer.waker());
+        control.wake(Some(tracer.waker()));
+        ca.set_gate(Some(gate.clone()));
+        // What an earlier stage's killed runs left under way belongs to nobody here.
+        ca.take_requests();
+        let decoder = Decoder { proc, root, server: None };
+        Ok(Runner {
+            tracer,
+            decoder,
+            scenario,
+            ca,
+            stage,
+            server: None,
+            server_spec,
+            control,
+            processes: Table::default(),
+            runs: 0,
+            gate,
+            arrivals,
+            active: Vec::new(),
+            pending: None,
+            restart_server: false,
+        })
+    }
+
+    /// Starts the world's server, as at boot.
+    pub fn start_server(&mut self) -> Result<(), WorldError> {
+        self.server = None;
+        let server = Server::start(self.stage, &self.server_spec)?;
+        self.decoder.server = self.decoder.proc.inner_pid(server.pid());
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Ends the world's server, as at shutdown. Must come before the stage is cleared: a PID
+    /// namespace's end waits for its dead to be reaped.
+    pub fn end_server(&mut self) {
+        self.server = None;
+    }
+
+    /// Whether the server is there.
+    pub fn server_is_up(&self) -> bool {
+        self.server.as_ref().is_some_and(Server::is_alive)
+    }
+
+    /// The procfs where process ids are the tracer's.
+    pub fn proc(&self) -> &Proc {
+        &self.decoder.proc
+    }
+
+    /// The stage.
+    pub fn stage(&mut self) -> &mut dyn Stage {
+        self.stage
+    }
+
+    /// Asks the server what it serves, once it has acted on every reload sent to it.
+    pub fn served(&mut self) -> Result<crate::target::Served, String> {
+        if let Some(server) = &mut self.server {
+            if let Err(error) = server.settle() {
+                return Err(if server.is_alive() {
+                    error.to_string()
+                } else {
+                    "no server is running".to_owned()
+                });
+            }
+        }
+        let name = self.scenario.artifacts.first().and_then(|a| a.domains.first()).map_or("", String::as_str);
+        served(self.server_spec.tls, name)
+    }
+
+    /// The state of key, certificate, lock and served certificate, a line each.
+    pub fn state(&mut self) -> Vec<String> {
+        let served = self.served();
+        let lock = lock::state(self.scenario.lock.as_ref(), &self.decoder.proc);
+        let artifacts: Vec<_> = self.scenario.artifacts.iter().map(artifact::read).collect();
+        state::describe(&artifacts, &served, &lock)
+    }
+
+    /// Kills every process of the subject that is left.
+    pub fn end_subject(&mut self) -> Result<(), RunError> {
+        self.tracer.kill_all()?;
+        Ok(())
+    }
+
+    /// The machine boots again: every process is gone, `/run` and `/tmp` are empty, the server is
+    /// started anew if it can be.
+    pub fn reboot(&mut self) -> Result<(), RunError> {
+        self.end_subject()?;
+        self.end_server();
+        // tmpfiles.d(5) makes it at boot, where the host has it.
+        let lock_folder = self.decoder.on_disk("/run/lock");
+        let had_lock_folder = lock_folder.is_dir();
+        for folder in ["/run", "/tmp"] {
+            let folder = self.decoder.on_disk(folder);
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            for entry in entries {
+                let path = entry.path();
+                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                // What cannot be removed is a mount of the world's own.
+                let _ = if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            }
+        }
+        if had_lock_folder {
+            std::fs::create_dir_all(&lock_folder).map_err(|source| RunError::Io {
+                tried: format!("make {}", lock_folder.display()),
+                source,
+            })?;
+        }
+        // One that does not start on what it finds shows in what is served.
+        if let Err(error) = self.start_server() {
+            tracing::debug!("after the reboot: {error}");
+        }
+        Ok(())
+    }
+
+    /// Runs the command to its end, with its faults.
+    pub fn run(&mut self, assignment: &Assignment<'_>, mut told: Listener<'_>) -> Result<Outcome, RunError> {
+        self.gate.begin(assignment);
+        self.start(assignment)?;
+        let result = self.drive(&mut told);
+        self.gate.end();
+        // Whatever happened, nobody waits for anything any more.
+        self.pending = None;
+        let mut active = std::mem::take(&mut self.active).into_iter();
+        result?;
+        if std::mem::take(&mut self.restart_server) {
+            self.start_server()?;
+        }
+        let mut outcome = active.next().map(Progress::close).unwrap_or_default();
+        for second in active.map(Progress::close) {
+            outcome.run.reloads += second.run.reloads;
+            outcome.run.survivors.extend(second.run.survivors.iter().cloned());
+            outcome.run.cpu_ms += second.run.cpu_ms;
+            outcome.second = Some(Box::new(second));
+        }
+        let issued = issuance(&self.ca.take_requests());
+        outcome.run.orders = issued.orders;
+        outcome.run.certificates = issued.certificates;
+        Ok(outcome)
+    }
+
+    /// Starts a run; returns its index.
+    pub(super) fn start(&mut self, assignment: &Assignment<'_>) -> Result<usize, RunError> {
+        let output = Output::new()?;
+        let mut command = self.stage.command(assignment.command);
+        command.stdout = Some(output.writer()?);
+        command.stderr = Some(output.writer()?);
+        let started = Instant::now();
+        let leader = self
+            .tracer
+            .spawn(&command)
+            .map_err(|source| RunError::Spawn { command: assignment.command.join(" "), source })?;
+        let index = self.runs;
+        self.runs += 1;
+        self.processes.led(leader.as_raw(), index);
+        self.active.push(Progress {
+            index,
+            leader: leader.as_raw(),
+            detail: assignment.detail,
+            known: assignment.known.clone(),
+            started,
+            deadline: started + self.scenario.subject.deadline,
+            outcome: Outcome::default(),
+            output,
+            occurrences: HashMap::new(),
+            returning: HashMap::new(),
+            names: HashMap::new(),
+            open_faults: assignment.faults.to_vec(),
+            struck: false,
+            spared: None,
+            volleys: VecDeque::new(),
+            volley_since: started,
+            at_point: 0,
+            refusing: None,
+            last_activity: started,
+            overdue: None,
+            over: false,
+            exclusive_done: 0,
+            intruded: None,
+        });
+        Ok(index)
+    }
+
+    fn drive(&mut self, told: &mut Listener<'_>) -> Result<(), RunError> {
+        loop {
+            let wake_at = self.next_look()?;
+            let Some(wake_at) = wake_at else { return Ok(()) };
+            match self.tracer.wait(Some(wake_at))? {
+                tracer::Event::Stopped(task) => self.stopped(task, told)?,
+                tracer::Event::Forked { parent, child, thread } => {
+                    if !thread {
+                        self.forked(parent.as_raw(), child.as_raw())?;
+                    }
+                }
+                tracer::Event::Ended(ended) => {
+                    if ended.leader {
+                        self.ended(ended.pid.as_raw(), ended.status, ended.cpu, told);
+                    }
+                }
+                tracer::Event::Woken => self.woken(told)?,
+                tracer::Event::TimedOut => {}
+                tracer::Event::Empty => {
+                    self.settle_pending(true)?;
+                    for run in self.active.iter_mut().filter(|run| !run.over) {
+                        run.outcome.run.end.get_or_insert(End::Killed(nix::libc::SIGKILL));
+                        run.over = true;
+                    }
+                }
+            }
+            self.settle_pending(false)?;
+            self.send_volleys()?;
+        }
+    }
+
+    fn forked(&mut self, parent: i32, child: i32) -> Result<(), RunError> {
+        self.processes.forked(parent, child);
+        // Born of one that is being killed for its deadline.
+        let overdue = |run: &Progress| run.overdue.is_some() && !run.over;
+        let run = self.processes.get(child).map(|process| process.run);
+        if self.active.iter().any(|active| Some(active.index) == run && overdue(active)) {
+            signal_process(child, nix::libc::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// Looks after runs whose leader is gone or whose time is up. Returns when to look again;
+    /// `None` when every run is over.
+    fn next_look(&mut self) -> Result<Option<Instant>, RunError> {
+        let now = Instant::now();
+        let mut look = None;
+        for place in 0..self.active.len() {
+            if self.active[place].over {
+                continue;
+            }
+            let at = self.look_after(place, now)?;
+            if !self.active[place].over {
+                look = Some(look.map_or(at, |look: Instant| look.min(at)));
+            }
+        }
+        if let (Some(look), Some(pending)) = (&mut look, &self.pending) {
+            *look = (*look).min(pending.due());
+        }
+        Ok(look)
+    }
+
+    fn look_after(&mut self, place: usize, now: Instant) -> Result<Instant, RunError> {
+        let run = &self.active[place];
+        let (index, deadline) = (run.index, run.deadline);
+        if let Some(until) = run.overdue {
+            // One in an uninterruptible wait is left to the stage's end.
+            self.active[place].over = self.processes.of_run(index).is_empty() || now >= until;
+            return Ok(until);
+        }
+        if now >= deadline {
+            self.deadline_passed(place)?;
+            return Ok(now + limits::KILLED);
+        }
+        let waits = self.pending.as_ref().is_some_and(|pending| pending.run == index);
+        let mut look = deadline;
+        if let Some(volley) = run.volleys.front() {
+            look = look.min(volley.due(run.volley_since, run.outcome.run.end.is_some()));
+        }
+        if run.outcome.run.end.is_none() || waits {
+            return Ok(look);
+        }
+        if self.processes.of_run(index).is_empty() {
+            self.active[place].over = true;
+            return Ok(now);
+        }
+        let grace = self.grace(place);
+        let quiet_at = self.active[place].last_activity + grace;
+        if now < quiet_at {
+            return Ok(look.min(quiet_at));
+        }
+        if !self.active[place].volleys.is_empty() {
+            // Somebody will still kill what is left.
+            return Ok(look);
+        }
+        // With the lock in its hands it may be at legitimate work, such as polling the CA.
+        let patient_until = self.active[place].last_activity + limits::SURVIVORS_LOCKED;
+        if grace == limits::SURVIVORS && now < patient_until && self.lock_is_taken() {
+            return Ok(look.min(patient_until).min(now + limits::SURVIVORS));
+        }
+        self.survivors(place);
+        self.active[place].over = true;
+        Ok(now)
+    }
+
+    /// Whether somebody has the scenario's lock.
+    pub(super) fn lock_is_taken(&self) -> bool {
+        lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(true)
+    }
+
+    /// How long processes that outlive the leader may be quiet before they count as left.
+    fn grace(&self, place: usize) -> Duration {
+        let run = &self.active[place];
+        let known =
+            self.processes.of_run(run.index).iter().all(|pid| {
+                self.processes.get(*pid).is_some_and(|p| run.known.left_running.contains(&p.name()))
+            });
+        if known { limits::KNOWN_SURVIVORS } else { limits::SURVIVORS }
+    }
+
+    fn survivors(&mut self, place: usize) {
+        let locked = lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc);
+        for pid in self.processes.of_run(self.active[place].index) {
+            if let Some(process) = self.processes.get(pid) {
+                let survivor = Survivor { process: process.name(), locked };
+                self.active[place].outcome.run.survivors.push(survivor);
+            }
+        }
+    }
+
+    fn deadline_passed(&mut self, place: usize) -> Result<(), RunError> {
+        let alive = self.processes.of_run(self.active[place].index);
+        let doing: Vec<String> = alive.iter().map(|pid| self.decoder.proc.doing(*pid)).collect();
+        if self.active[place].outcome.run.end.is_some() {
+            self.survivors(place);
+        }
+        let run = &mut self.active[place];
+        run.outcome.stuck = Some(doing.join(", "));
+        run.outcome.run.end.get_or_insert(End::Deadline);
+        run.overdue = Some(Instant::now() + limits::KILLED);
+        // Ended only when they are gone: until then they may hold the lock.
+        for pid in alive {
+            signal_process(pid, nix::libc::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, pid: i32, status: Status, cpu: Duration, told: &mut Listener<'_>) {
+        let Some(process) = self.processes.ended(pid) else { return };
+        let end = match status {
+            Status::Exited(code) => End::Exited(code),
+            Status::Signalled { signal, .. } => End::Killed(signal),
+        };
+        if let Some(pending) = &mut self.pending {
+            pending.ended(pid, end);
+        }
+        let Some(run) = self.active.iter_mut().find(|run| run.index == process.run) else { return };
+        run.returning.remove(&pid);
+        run.last_activity = Instant::now();
+        if pid == run.leader {
+            // Includes every descendant that was waited for.
+            run.outcome.run.cpu_ms += cpu.as_millis() as u64;
+            run.outcome.run.end.get_or_insert(end);
+        }
+        tell(told, Told::Ended(process.name(), end));
+    }
+
+    fn woken(&mut self, told: &mut Listener<'_>) -> Result<(), RunError> {
+        while let Ok(arrival) = self.arrivals.try_recv() {
+            self.request(arrival, told)?;
+        }
+        while let Ok((request, answer)) = self.control.calls.try_recv() {
+            let response = match request {
+                control::Request::Start(_) => self.start_server().map_err(|error| error.to_string()),
+            };
+            // A shim that was killed does not wait for its answer.
+            let _ = answer.send(response);
+        }
+        Ok(())
+    }
+
+    /// The place of a run among those under way.
+    pub(super) fn place_of(&self, run: usize) -> Option<usize> {
+        self.active.iter().position(|progress| progress.index == run)
+    }
+}
+
+impl Drop for Runner<'_> {
+    fn drop(&mut self) {
+        self.ca.set_gate(None);
+        self.control.wake(None);
+    }
+}
+
+/// Tells whoever listens.
+pub(super) fn tell(listener: &mut Listener<'_>, what: Told<'_>) {
+    if let Some(listener) = listener {
+        listener(what);
+    }
+}

@@ -1,0 +1,3 @@
+#!/bin/bash
+. "$ROOT/usr/local/lib/renewal.sh"
+main
