@@ -56,16 +56,20 @@ LOOP
 
 by_hand=$("$roulette" __world-shell private "$scenario" -- bash -c "$(cat "$scratch/loop.sh")" loop "$points" 2>&1) ||
     { echo "$by_hand" >&2; exit 1; }
-"$roulette" run "$scenario" --max-experiments $((points * 6)) --report json="$scratch/run.json" >/dev/null 2>&1 || :
+jobs=$(($(nproc) * 3))
+"$roulette" run "$scenario" --jobs "$jobs" --max-experiments $((points * 6)) --report json="$scratch/run.json" >/dev/null 2>&1 || :
 
-python3 - "$scratch/run.json" "$points" "$(grep -m1 -o 'RESULT .*' <<<"$by_hand")" <<'TABLE'
+python3 - "$scratch/run.json" "$points" "$jobs" "$(grep -m1 -o 'RESULT .*' <<<"$by_hand")" <<'TABLE'
 import json, sys
-run, points, (_, begun, ended) = json.load(open(sys.argv[1])), int(sys.argv[2]), sys.argv[3].split()
+run, points, jobs = json.load(open(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+_, begun, ended = sys.argv[4].split()
 made = len([e for e in run["experiments"] if e["faults"]])
+sweep = sum(e["wall_ms"] for e in run["experiments"] if e["faults"]) / 1000 / jobs / made
 strace = (float(ended) - float(begun)) / points
 ours = run["wall_s"] / made
 print(f"{'':22}{'experiments':>12}{'s/experiment':>14}")
 print(f"{'strace inject loop':22}{points:>12}{strace:>14.2f}")
 print(f"{'roulette, with start':22}{made:>12}{ours:>14.2f}")
-print(f"{'ratio':22}{'':>12}{ours / strace:>14.3f}")
+print(f"{'roulette, sweep alone':22}{made:>12}{sweep:>14.2f}")
+print(f"{'ratio, sweep alone':22}{'':>12}{sweep / strace:>14.3f}")
 TABLE
