@@ -109,17 +109,23 @@ impl Census {
         }
     }
 
-    /// Where the subject has changed since a census that came to `recorded`: the first point that
-    /// only one of the two has.
-    pub fn change_since(&self, recorded: &[Point]) -> Option<String> {
-        let today: Vec<&Point> = self.effects.iter().map(|e| &e.record.point).collect();
-        let gone = recorded.iter().find(|point| !today.contains(point));
-        let new = today.iter().find(|point| !recorded.contains(point));
+    /// Where the clean run that was `recorded` once went another way than this one: the first
+    /// change of either that the other does not have. Logs are left out, as how much they grow
+    /// differs from run to run. `None` also where nothing was recorded.
+    pub fn difference_to(&self, recorded: &[EffectRecord]) -> Option<String> {
+        if recorded.is_empty() {
+            return None;
+        }
+        let counts = |effect: &&EffectRecord| effect.durable && !crate::effect::is_log(&effect.path);
+        let now: HashSet<&Point> = self.effects.iter().map(|e| &e.record.point).collect();
+        let then: HashSet<&Point> = recorded.iter().map(|e| &e.point).collect();
+        let gone = recorded.iter().filter(counts).find(|e| !now.contains(&e.point));
+        let new = self.effects.iter().map(|e| &e.record).filter(counts).find(|e| !then.contains(&e.point));
         match (gone, new) {
-            (Some(gone), Some(new)) => Some(format!("expected {gone}, came to {new}")),
-            (Some(gone), None) => Some(format!("expected {gone}, which never came")),
-            (None, Some(new)) => Some(format!("came to {new}, which is new")),
             (None, None) => None,
+            (Some(gone), Some(new)) => Some(format!("then {}, now {}", gone.point, new.point)),
+            (Some(gone), None) => Some(format!("then {}, now nothing of the kind", gone.point)),
+            (None, Some(new)) => Some(format!("now {}, which was not there", new.point)),
         }
     }
 

@@ -350,7 +350,8 @@ fn counts(path: &str) -> bool {
     path.starts_with('/') && !["/dev", "/proc", "/sys"].iter().any(|top| Path::new(path).starts_with(top))
 }
 
-fn is_log(path: &str) -> bool {
+/// Whether a path is a log's, by its name.
+pub(crate) fn is_log(path: &str) -> bool {
     path.starts_with("/var/log/") || path.ends_with(".log")
 }
 

@@ -233,6 +233,7 @@ impl<'w> Workbench<'w> {
         loop {
             if let Some(told) = told.as_mut() {
                 told(Narrated::Begins(phase));
+                told(Narrated::State(&runner.state()));
             }
             let mut forward = told.as_mut().map(|told| {
                 move |what: Told<'_>| match what {
@@ -264,6 +265,9 @@ impl<'w> Workbench<'w> {
                     why.push_str(&format!("; first difference: {difference}"));
                 }
                 inconclusive = Some(why);
+            }
+            if let Some(told) = told.as_mut() {
+                told(Narrated::Printed(&outcome.run.output));
             }
             if phase == Phase::Recovery {
                 recovery_output.clone_from(&outcome.run.output);
@@ -310,6 +314,8 @@ pub enum Narrated<'a> {
     Begins(Phase),
     /// Something happened in it.
     Run(Told<'a>),
+    /// What the run printed, when it has ended.
+    Printed(&'a str),
     /// The state of key, certificate, lock and served certificate now.
     State(&'a [String]),
     /// It was judged; all judgements so far.

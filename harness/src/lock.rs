@@ -58,7 +58,7 @@ fn kernel_lock(lock: &Lock, proc: &Proc) -> LockState {
         let pid = file.metadata().ok().and_then(|data| proc.lock_holder(data.ino()));
         match pid {
             Some(pid) if pid > 0 => proc.doing(pid),
-            _ => "a process that is still there".to_owned(),
+            _ => "who inherited it".to_owned(),
         }
     };
     if lock.kind == LockKind::Fcntl {

@@ -1,7 +1,9 @@
 //! A replay, told line by line.
 
 use crate::{
+    effect::Class,
     experiment::Narrated,
+    limits,
     run::{Seen, Told},
     verdict::{Phase, Verdict},
 };
@@ -12,6 +14,8 @@ pub struct Narrator {
     /// The file states told last, to tell only what changed.
     states: Vec<String>,
     effects: u32,
+    /// A log that grows, told in one line when something else happens.
+    log: Option<(String, u32)>,
 }
 
 impl Narrator {
@@ -28,6 +32,11 @@ impl Narrator {
                 vec![String::new(), format!("== {title} ==")]
             }
             Narrated::Run(told) => self.run(told),
+            Narrated::Printed(output) => {
+                let mut lines = self.logged();
+                lines.extend(printed(output));
+                lines
+            }
             Narrated::State(states) => self.state(states),
             Narrated::Judged(phase, judgements) => {
                 let mut lines = Vec::new();
@@ -55,17 +64,58 @@ impl Narrator {
         match told {
             Told::Effect(seen) => {
                 self.effects += 1;
-                vec![format!("{:>4}  {}", self.effects, act(seen))]
+                if seen.effect.class == Class::Log && seen.effect.op == "write" {
+                    match &mut self.log {
+                        Some((path, count)) if *path == seen.effect.path => {
+                            *count += 1;
+                            return Vec::new();
+                        }
+                        _ => {
+                            let lines = self.logged();
+                            self.log = Some((seen.effect.path.clone(), 1));
+                            return lines;
+                        }
+                    }
+                }
+                let mut lines = self.logged();
+                // How a process ends is told when it has.
+                if seen.effect.op != "exit" {
+                    lines.push(format!("{:>4}  {}", self.effects, act(seen)));
+                }
+                lines
             }
-            Told::Done(seen) if seen.failed => vec!["      (failed, nothing changed)".to_owned()],
+            Told::Done(seen) if seen.failed && seen.effect.class != Class::Log => {
+                vec!["      (failed, nothing changed)".to_owned()]
+            }
             Told::Done(_) => Vec::new(),
             Told::State(states) => self.state(states),
-            Told::Fault(fault) => vec![format!(" >>>  {fault}")],
-            Told::Ended(process, end) => vec![format!("      {process}: {end}")],
+            Told::Fault(fault) => {
+                let mut lines = self.logged();
+                lines.push(format!(" >>>  {fault}"));
+                lines
+            }
+            Told::Ended(process, end) => {
+                let mut lines = self.logged();
+                lines.push(format!("      {process}: {end}"));
+                lines
+            }
         }
     }
 
+    fn logged(&mut self) -> Vec<String> {
+        let times = |count| if count == 1 { String::new() } else { format!(", {count} times") };
+        self.log
+            .take()
+            .map(|(path, count)| format!("   .  writes to {path}{}", times(count)))
+            .into_iter()
+            .collect()
+    }
+
     fn state(&mut self, states: &[String]) -> Vec<String> {
+        // Between effects without a state of their own nothing has changed.
+        if states.is_empty() {
+            return Vec::new();
+        }
         let lines = states
             .iter()
             .filter(|line| !self.states.contains(line))
@@ -76,7 +126,23 @@ impl Narrator {
     }
 }
 
+/// The last lines of what a run printed.
+fn printed(output: &str) -> Vec<String> {
+    let all: Vec<&str> = output.trim_end().lines().collect();
+    if all.is_empty() {
+        return vec!["      it printed nothing".to_owned()];
+    }
+    let from = all.len().saturating_sub(limits::LAST_WORDS);
+    let mut lines = vec!["      it printed:".to_owned()];
+    if from > 0 {
+        lines.push(format!("      | … {from} earlier lines"));
+    }
+    lines.extend(all[from..].iter().map(|line| format!("      | {line}")));
+    lines
+}
+
 fn act(seen: &Seen) -> String {
     let from = seen.effect.from.as_ref().map(|from| format!(" (from {from})")).unwrap_or_default();
-    format!("{}: {} {}{from}", seen.point.process, seen.effect.op, seen.effect.path)
+    let object = if seen.effect.path.is_empty() { String::new() } else { format!(" {}", seen.effect.path) };
+    format!("{}: {}{object}{from}", seen.point.process, seen.effect.op)
 }

@@ -55,19 +55,16 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
     let mut experiments = Vec::new();
     let mut points: Vec<Point> = Vec::new();
     let places = places(census, &mut plan.skipped);
+    let private_writes = private_writes(census);
     if let Some(kill) = &faults.kill {
-        let mut places: Vec<_> =
-            places.iter().copied().filter(|e| KillSignal::Sigkill.strikes_at(e)).collect();
-        // Killed in any other scope, a helper's points are the same as the one before them.
-        places.retain(|effect| {
-            let (planned, same) = kills(effect, kill);
-            plan.same += if planned.is_empty() { same } else { 0 };
-            !planned.is_empty()
-        });
-        points.extend(places.iter().map(|effect| effect.record.point.clone()));
+        let places: Vec<_> = places.iter().copied().filter(|e| KillSignal::Sigkill.strikes_at(e)).collect();
         for (rank, effect) in spread(&places) {
-            let (planned, same) = kills(effect, kill);
+            let (planned, same) = kills(effect, kill, private_writes.contains(&effect.record.point));
             plan.same += same;
+            // An instant at which every fault is the same as at another one is no point of its own.
+            if !planned.is_empty() {
+                points.push(effect.record.point.clone());
+            }
             experiments.extend(planned.into_iter().map(|(weight, p)| ((weight, rank), p)));
         }
     }
@@ -198,8 +195,33 @@ fn places<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusE
     places
 }
 
+/// Writes that go on with the last durable effect, a write to the same file, which this run made
+/// under a random name. Whoever kills the whole tree here leaves what it would have left one write
+/// earlier: a file that nobody knows the name of, of another length.
+fn private_writes(census: &Census) -> HashSet<Point> {
+    let mut made: HashSet<&str> = HashSet::new();
+    let mut last: Option<&CensusEffect> = None;
+    let mut writes = HashSet::new();
+    let durable = |e: &&CensusEffect| {
+        !e.failed && matches!(e.class, Class::Change | Class::Lock | Class::Request | Class::Signal)
+    };
+    for effect in census.effects.iter().filter(durable) {
+        let (record, path) = (&effect.record, effect.record.path.as_str());
+        let name = record.point.role.rsplit('/').next().unwrap_or_default();
+        if record.op == "create" && name.contains("{X}") {
+            made.insert(path);
+        }
+        let goes_on = last.is_some_and(|last| last.record.op == "write" && last.record.path == path);
+        if record.op == "write" && goes_on && made.contains(path) {
+            writes.insert(record.point.clone());
+        }
+        last = Some(effect);
+    }
+    writes
+}
+
 /// The kills at one point, each with its weight in the order, and how many more are the same.
-fn kills(effect: &CensusEffect, kill: &Kill) -> (Vec<(u8, Planned)>, u64) {
+fn kills(effect: &CensusEffect, kill: &Kill, private_write: bool) -> (Vec<(u8, Planned)>, u64) {
     let mut planned = Vec::new();
     let mut same = 0;
     for signal in &kill.signals {
@@ -215,7 +237,8 @@ fn kills(effect: &CensusEffect, kill: &Kill) -> (Vec<(u8, Planned)>, u64) {
                 scope != Scope::Process
             } else {
                 let alone = effect.record.processes == 1;
-                (alone && !done.is_empty())
+                (private_write && scope == Scope::Tree)
+                    || (alone && (private_write || !done.is_empty()))
                     || (scope == Scope::Process && effect.by_leader && done.contains(&Scope::Leader))
             };
             let as_by_kill = scope == Scope::Process

@@ -110,8 +110,10 @@ impl Proc {
             command.truncate(cut);
             command.push('…');
         }
-        let wait =
-            self.read(&format!("{pid}/wchan")).filter(|w| !w.is_empty() && w != "0" && w != "ptrace_stop");
+        let wait = self.read(&format!("{pid}/wchan")).filter(|w| {
+            // Stopped by us says nothing.
+            !w.is_empty() && w != "0" && w != "ptrace_stop"
+        });
         match wait {
             Some(wait) => format!("`{command}` (waiting in {wait})"),
             None => format!("`{command}`"),

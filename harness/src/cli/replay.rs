@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    event::{Event, ExperimentRecord, Finding},
+    event::{EffectRecord, Event, ExperimentRecord, Finding, Violation},
     lab,
-    point::Point,
     report::store::Store,
     verdict::Verdict,
 };
@@ -25,7 +24,7 @@ struct Target {
     experiment: String,
     record: Option<ExperimentRecord>,
     finding: Option<Finding>,
-    points: Vec<Point>,
+    effects: Vec<EffectRecord>,
 }
 
 pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
@@ -38,11 +37,12 @@ pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
     }
     let mut broken = None;
     let lab = lab_options(scenario, &options.world, &interrupt);
+    let recorded = target.record.as_ref().map(|record| record.verdict);
     let replay = lab::ReplayOptions {
         lab,
         experiment: target.experiment,
         record: target.record,
-        points: target.points,
+        effects: target.effects,
     };
     let record = lab::replay(replay, &mut |event| match event {
         Event::Note { text } => {
@@ -56,23 +56,42 @@ pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
     if let Some(error) = broken {
         return Err(error);
     }
-    let mut text = String::new();
-    for violation in &record.violations {
-        text.push_str(&format!(
-            "violated in {}: {}: {}\n",
-            violation.phase, violation.invariant, violation.detail
-        ));
+    let mut text = String::from("\n== verdict ==\n");
+    for line in breaches(&record.violations) {
+        text.push_str(&format!("{line}\n"));
     }
     if let Some(reason) = &record.inconclusive {
-        text.push_str(&format!("inconclusive: {reason}\n"));
+        text.push_str(&format!("{reason}\n"));
     }
-    text.push_str(&format!("{}\n", record.verdict));
+    text.push_str(&record.verdict.to_string());
+    if let Some(recorded) = recorded.filter(|recorded| *recorded != record.verdict) {
+        text.push_str(&format!(", and was {recorded} when it was recorded"));
+    }
+    text.push('\n');
     print(&text)?;
     Ok(match record.verdict {
         Verdict::Held => ExitCode::Held,
         Verdict::Violated => ExitCode::Violated,
         Verdict::Inconclusive => ExitCode::Inconclusive,
     })
+}
+
+/// One line for each broken promise, with the phases in which it was; its consequences are left
+/// to the narration.
+fn breaches(violations: &[Violation]) -> Vec<String> {
+    let mut lines: Vec<(&str, Vec<String>, &str)> = Vec::new();
+    for violation in violations.iter().filter(|v| v.explained_by.is_none()) {
+        let phase = violation.phase.to_string();
+        match lines.iter_mut().find(|(invariant, ..)| *invariant == violation.invariant) {
+            Some((_, phases, _)) if phases.contains(&phase) => {}
+            Some((_, phases, _)) => phases.push(phase),
+            None => lines.push((&violation.invariant, vec![phase], &violation.detail)),
+        }
+    }
+    lines
+        .into_iter()
+        .map(|(invariant, phases, detail)| format!("{invariant} ({}): {detail}", phases.join(", ")))
+        .collect()
 }
 
 fn find(options: &ReplayOptions) -> Result<Target, CliError> {
@@ -83,13 +102,8 @@ fn find(options: &ReplayOptions) -> Result<Target, CliError> {
                 "{what} is a scenario file: say which of its experiments with --experiment ID, as reports name it"
             )));
         };
-        return Ok(Target {
-            scenario: options.what.clone(),
-            experiment,
-            record: None,
-            finding: None,
-            points: Vec::new(),
-        });
+        let scenario = options.what.clone();
+        return Ok(Target { scenario, experiment, record: None, finding: None, effects: Vec::new() });
     }
     if options.experiment.is_some() {
         return Err(CliError::usage(format!("there is no scenario file {what}: --experiment goes with one")));
@@ -102,7 +116,7 @@ fn find(options: &ReplayOptions) -> Result<Target, CliError> {
                 experiment: found.experiment.id.clone(),
                 record: Some(found.experiment),
                 finding: found.finding,
-                points: found.points,
+                effects: found.effects,
             })
         }
         None => Err(CliError::usage(format!(

@@ -29,7 +29,7 @@ use crate::limits;
 
 use super::{
     Decision, Gate, Instant, Request, Step,
-    step::{DIRECTORY_PATH, PEBBLE_DIRECTORY_PATH, Paths},
+    step::{DIRECTORY_PATH, PEBBLE_DIRECTORY_PATH, Paths, only_asks},
     upstream::Upstream,
 };
 
@@ -172,7 +172,11 @@ impl Front {
 
     async fn carry(&self, client: SocketAddr, head: request::Parts, body: Bytes) -> Result<Answer, Cut> {
         let path = head.uri.path();
-        let step = self.paths.read().unwrap_or_else(PoisonError::into_inner).step(path);
+        let mut step = self.paths.read().unwrap_or_else(PoisonError::into_inner).step(path);
+        // Some clients poll the challenge itself: only the one that says "ready" makes the CA act.
+        if step == Step::Challenge && only_asks(&body) {
+            step = Step::ChallengeStatus;
+        }
         let mut request = Request { number: self.ledger.next_number(), step, client, status: None };
         let outcome = self.decide(&mut request, head, body).await;
         self.ledger.record(request);

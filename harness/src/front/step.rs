@@ -18,6 +18,7 @@ pub enum Step {
     Order,
     Authorization,
     Challenge,
+    ChallengeStatus,
     Finalize,
     Certificate,
     KeyChange,
@@ -120,6 +121,12 @@ impl Paths {
     }
 }
 
+/// Whether a request's JWS has an empty payload: POST-as-GET, which asks and makes nothing happen
+/// (RFC 8555 section 6.3).
+pub(super) fn only_asks(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|jws| jws["payload"] == "")
+}
+
 /// The path in a URL, without query.
 fn path_of(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
@@ -135,6 +142,13 @@ fn prefix_of(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_post_with_an_empty_payload_only_asks() {
+        assert!(only_asks(br#"{"protected":"e30","payload":"","signature":"AA"}"#));
+        assert!(!only_asks(br#"{"protected":"e30","payload":"e30","signature":"AA"}"#));
+        assert!(!only_asks(b"") && !only_asks(b"{}"));
+    }
 
     #[test]
     fn the_directory_and_the_links_of_answers_name_the_steps() {

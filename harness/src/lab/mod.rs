@@ -13,6 +13,7 @@ use crate::{
     finding::Tally,
     plan::{self, Plan, Planned},
     scenario::{CaTroubles, Collide, Disk, Faults, Kill, Neighbour, Pause, Senders},
+    verdict::Verdict,
     worker::{Answer, Failure, FailureKind, Order},
     world,
 };
@@ -130,7 +131,6 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     let options = &replay.lab;
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
-    let change = Some(&replay.points).filter(|p| !p.is_empty()).and_then(|p| census.change_since(p));
     let planned = match &replay.record {
         Some(record) => Planned { id: record.id.clone(), faults: record.faults.clone() },
         None if replay.experiment == census.clean.id => {
@@ -153,6 +153,40 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
     if planned.faults.is_empty() {
         return Ok(census.clean);
     }
+    if let Some(difference) = census.difference_to(&replay.effects) {
+        let gone = planned.faults.iter().find(|f| !census.effects.iter().any(|e| e.record.point == f.point));
+        let Some(gone) = gone else {
+            tell(Event::Note {
+                text: format!("the subject has changed since this was recorded: {difference}"),
+            });
+            return narrated(&mut pool, &planned, tell);
+        };
+        let why = format!(
+            "diverged: the subject has changed since this was recorded and does not come to {} any more; first difference: {difference}",
+            gone.point
+        );
+        return Ok(ExperimentRecord {
+            id: planned.id,
+            faults: planned.faults,
+            verdict: Verdict::Inconclusive,
+            violations: Vec::new(),
+            judgements: Vec::new(),
+            inconclusive: Some(why),
+            exits: Vec::new(),
+            aftermath: Vec::new(),
+            recovery_output: String::new(),
+            wall_ms: 0,
+            cpu_ms: 0,
+        });
+    }
+    narrated(&mut pool, &planned, tell)
+}
+
+fn narrated(
+    pool: &mut Pool,
+    planned: &Planned,
+    tell: &mut dyn FnMut(Event),
+) -> Result<ExperimentRecord, LabError> {
     let worker = &mut pool.workers[0];
     worker.order(&Order::Replay(planned.clone()))?;
     loop {
@@ -161,14 +195,7 @@ pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Expe
         };
         match answer {
             Some(Answer::Told(text)) => tell(Event::Note { text }),
-            Some(Answer::Experiment(mut record)) => {
-                if let (Some(why), Some(change)) = (&mut record.inconclusive, change) {
-                    why.push_str(&format!(
-                        "; the subject has changed since this was recorded, first difference: {change}"
-                    ));
-                }
-                return Ok(*record);
-            }
+            Some(Answer::Experiment(record)) => return Ok(*record),
             Some(Answer::Failed(failure)) => return Err(failure.into()),
             Some(_) => {}
             None => return Err(pool.lost(0)),

@@ -11,10 +11,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{ExperimentRecord, WorldKind},
+    event::{EffectRecord, ExperimentRecord, WorldKind},
     fault::Family,
     limits,
-    point::Point,
     scenario::Scenario,
 };
 
@@ -122,8 +121,9 @@ pub struct ReplayOptions {
     pub experiment: String,
     /// The experiment as it was recorded; `None`: it is to be found in the scenario's own plan.
     pub record: Option<ExperimentRecord>,
-    /// Points of the census it was recorded with, in order; empty where that is not known.
-    pub points: Vec<Point>,
+    /// The effects of the clean run that it was recorded with, to tell a subject that has changed
+    /// since; empty where they are not known.
+    pub effects: Vec<EffectRecord>,
 }
 
 /// Why a run could not be made or could not go on.

@@ -14,9 +14,8 @@ use std::{
 use time::OffsetDateTime;
 
 use crate::{
-    event::{Event, ExperimentRecord, Finding},
+    event::{EffectRecord, Event, ExperimentRecord, Finding},
     limits,
-    point::Point,
     scenario::Scenario,
 };
 
@@ -48,8 +47,8 @@ pub struct StoredExperiment {
     pub experiment: ExperimentRecord,
     /// The finding, if one was asked for.
     pub finding: Option<Finding>,
-    /// Points of the run's census, in order.
-    pub points: Vec<Point>,
+    /// The effects of that run's clean run.
+    pub effects: Vec<EffectRecord>,
 }
 
 impl Store {
@@ -154,10 +153,9 @@ impl Store {
     /// that has it. `None`: no stored run has it.
     pub fn find_experiment(&self, id: &str) -> Result<Option<StoredExperiment>, ReportError> {
         for run in self.runs() {
-            if let Some((experiment, finding)) = run.experiment(id)? {
+            if let Some((experiment, finding, effects)) = run.experiment(id)? {
                 let scenario = run.scenario();
-                let points = run.points()?;
-                return Ok(Some(StoredExperiment { run, scenario, experiment, finding, points }));
+                return Ok(Some(StoredExperiment { run, scenario, experiment, finding, effects }));
             }
         }
         Ok(None)
@@ -191,22 +189,15 @@ impl StoredRun {
         origin.filter(|path| path.is_file()).unwrap_or_else(|| self.folder.join("scenario.toml"))
     }
 
-    /// Points of its census, in order.
-    fn points(&self) -> Result<Vec<Point>, ReportError> {
-        let mut points = Vec::new();
-        read_events(&self.events(), |event| {
-            if let Event::Census { effects, .. } = event {
-                points = effects.into_iter().map(|effect| effect.point).collect();
-            }
-            Ok(())
-        })?;
-        Ok(points)
-    }
-
     /// Looks an id up: a finding's, or an experiment's. Findings are at the end of the log and name
     /// experiments before it, so it is read twice where it has to be.
-    fn experiment(&self, id: &str) -> Result<Option<(ExperimentRecord, Option<Finding>)>, ReportError> {
+    #[expect(clippy::type_complexity, reason = "three parts of the log, taken apart at the only caller")]
+    fn experiment(
+        &self,
+        id: &str,
+    ) -> Result<Option<(ExperimentRecord, Option<Finding>, Vec<EffectRecord>)>, ReportError> {
         let mut finding = None;
+        let mut clean = Vec::new();
         let mut experiment = None;
         let path = self.events();
         if !path.is_file() {
@@ -216,9 +207,13 @@ impl StoredRun {
             Event::Experiment(record) if record.id == wanted => *experiment = Some(*record),
             _ => {}
         };
-        let mut first = |event: Event| {
-            if let Event::Ended(summary) = &event {
-                finding = summary.findings.iter().find(|finding| finding.id == id).cloned();
+        let mut first = |mut event: Event| {
+            match &mut event {
+                Event::Census { effects, .. } => clean = std::mem::take(effects),
+                Event::Ended(summary) => {
+                    finding = summary.findings.iter().find(|finding| finding.id == id).cloned();
+                }
+                _ => {}
             }
             take(id, &mut experiment, event);
             Ok(())
@@ -233,7 +228,7 @@ impl StoredRun {
                 Ok(())
             })?;
         }
-        Ok(experiment.map(|experiment| (experiment, finding)))
+        Ok(experiment.map(|experiment| (experiment, finding, clean)))
     }
 }
 

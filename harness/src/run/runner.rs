@@ -145,7 +145,7 @@ impl<'a> Runner<'a> {
     }
 
     /// The state of key, certificate, lock and served certificate, a line each.
-    pub(super) fn state(&mut self) -> Vec<String> {
+    pub fn state(&mut self) -> Vec<String> {
         let served = self.served();
         let lock = lock::state(self.scenario.lock.as_ref(), &self.decoder.proc);
         let artifacts: Vec<_> = self.scenario.artifacts.iter().map(artifact::read).collect();
