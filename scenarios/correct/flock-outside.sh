@@ -30,7 +30,8 @@ yes)
 esac
 
 ondisk=$(guard fingerprint current/fullchain.pem)
-served=$(guard served --address "$SERVER" --name example.com)
+# 1: no answer, as from a server that has no certificate yet.
+served=$(guard served --address "$SERVER" --name example.com) || [[ $? -eq 1 ]]
 if [[ $ondisk != "$served" ]]; then
     systemctl reload nginx
     guard served --address "$SERVER" --name example.com --wait-for current/fullchain.pem --within 5s
