@@ -135,7 +135,10 @@ fn token_start(component: &str) -> Option<usize> {
     {
         return None;
     }
-    while let Some(end) = component[start..].find(['-', '_']) {
+    // 256 bits, as CAs make their tokens, are 43 letters: none of them is a word, whatever it spells.
+    while component.len() - start != 43
+        && let Some(end) = component[start..].find(['-', '_'])
+    {
         let word = &component[start..start + end];
         if word.len() < 3 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
             break;
@@ -212,6 +215,10 @@ mod tests {
             ),
             (
                 "/var/www/.well-known/acme-challenge/zxP7jv3-Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8s",
+                "/var/www/.well-known/acme-challenge/{X}",
+            ),
+            (
+                "/var/www/.well-known/acme-challenge/djnwcz-hXApntFbfm_J-emcXn1WFFYeSAovv4nTK9u2",
                 "/var/www/.well-known/acme-challenge/{X}",
             ),
             (
