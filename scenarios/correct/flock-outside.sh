@@ -8,7 +8,8 @@ cd "$site"
 
 # Runs are numbered; `current` names the one the server reads. Whatever else is here was left by a killed run, or is
 # the pair before this one.
-current=$(readlink current || echo 0)
+current=0
+[[ ! -L current ]] || current=$(readlink current)
 for run in [0-9]*; do
     [[ $run = "$current" || $run = '[0-9]*' ]] || rm -r "$run"
 done
@@ -30,7 +31,8 @@ yes)
 esac
 
 ondisk=$(guard fingerprint current/fullchain.pem)
-served=$(guard served --address "$SERVER" --name example.com)
+# 1: no answer, as from a server that has no certificate yet.
+served=$(guard served --address "$SERVER" --name example.com) || [[ $? -eq 1 ]]
 if [[ $ondisk != "$served" ]]; then
     systemctl reload nginx
     guard served --address "$SERVER" --name example.com --wait-for current/fullchain.pem --within 5s

@@ -10,10 +10,11 @@ exec 9>"$ROOT/run/renewal.lock"
 flock -n 9 || exit 75
 
 # `pair` names one of two slots: the other one is free, whatever is in it.
-case $(readlink "$pair" || echo none) in
-one) slot=two ;;
-*) slot=one ;;
-esac
+slot=one
+if [ -L "$pair" ]; then
+    live=$(readlink "$pair")
+    [ "$live" = two ] || slot=two
+fi
 
 answer=0
 guard due --certificate "$pair/chain.pem" --key "$pair/key.pem" || answer=$?

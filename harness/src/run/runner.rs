@@ -163,24 +163,18 @@ impl<'a> Runner<'a> {
     pub fn reboot(&mut self) -> Result<(), RunError> {
         self.end_subject()?;
         self.end_server();
-        // tmpfiles.d(5) makes it at boot, where the host has it.
-        let lock_folder = self.decoder.on_disk("/run/lock");
-        let had_lock_folder = lock_folder.is_dir();
-        for folder in ["/run", "/tmp"] {
+        for folder in ["/run/lock", "/run", "/tmp"] {
             let folder = self.decoder.on_disk(folder);
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-            for entry in entries {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                // tmpfiles.d(5) makes it again at boot.
+                if entry.file_name() == "lock" && entry.path().is_dir() {
+                    continue;
+                }
                 let path = entry.path();
                 let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
                 // What cannot be removed is a mount of the world's own.
                 let _ = if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             }
-        }
-        if had_lock_folder {
-            std::fs::create_dir_all(&lock_folder).map_err(|source| RunError::Io {
-                tried: format!("make {}", lock_folder.display()),
-                source,
-            })?;
         }
         // One that does not start on what it finds shows in what is served.
         if let Err(error) = self.start_server() {
@@ -262,6 +256,11 @@ impl<'a> Runner<'a> {
         loop {
             let wake_at = self.next_look()?;
             let Some(wake_at) = wake_at else { return Ok(()) };
+            // A second run that was just found to be over lets the first one go on.
+            if self.pending.as_ref().is_some_and(|pending| self.second_is_over(pending)) {
+                self.settle_pending(false)?;
+                continue;
+            }
             match self.tracer.wait(Some(wake_at))? {
                 tracer::Event::Stopped(task) => self.stopped(task, told)?,
                 tracer::Event::Forked { parent, child, thread } => {
@@ -437,6 +436,10 @@ impl<'a> Runner<'a> {
             let _ = answer.send(response);
         }
         Ok(())
+    }
+
+    fn second_is_over(&self, pending: &Pending) -> bool {
+        pending.second().is_some_and(|index| self.active.iter().any(|run| run.index == index && run.over))
     }
 
     /// The place of a run among those under way.

@@ -49,6 +49,14 @@ impl Pending {
         self.due
     }
 
+    /// The second run that is waited for, if that is what is waited for.
+    pub fn second(&self) -> Option<usize> {
+        match self.wait {
+            Wait::SecondRun { index, .. } => Some(index),
+            Wait::Signals { .. } => None,
+        }
+    }
+
     /// A process ended.
     pub fn ended(&mut self, pid: i32, end: End) {
         if let Wait::Signals { signal, awaited, proven, .. } = &mut self.wait
