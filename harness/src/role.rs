@@ -153,17 +153,10 @@ fn token_start(component: &str) -> Option<usize> {
     {
         return None;
     }
-<<<<<<< HEAD
     // 32 bytes as base64url: what authorities make their tokens of. No word of anybody's is in it,
     // although one may seem to be.
     let whole = rest.len() == 43;
     if let Some(end) = component[start..].find(['-', '_']).filter(|_| !whole) {
-=======
-    // 256 bits, as CAs make their tokens, are 43 letters: none of them is a word, whatever it spells.
-    while component.len() - start != 43
-        && let Some(end) = component[start..].find(['-', '_'])
-    {
->>>>>>> pipelines
         let word = &component[start..start + end];
         if word.len() >= 4 && word.bytes().all(|b| b.is_ascii_lowercase()) {
             start += end + 1;
@@ -242,11 +235,8 @@ mod tests {
                 "/var/www/.well-known/acme-challenge/{X}",
             ),
             (
-<<<<<<< HEAD
                 "/var/www/.well-known/acme-challenge/pexo-v3Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8sQ",
-=======
                 "/var/www/.well-known/acme-challenge/djnwcz-hXApntFbfm_J-emcXn1WFFYeSAovv4nTK9u2",
->>>>>>> pipelines
                 "/var/www/.well-known/acme-challenge/{X}",
             ),
             (
