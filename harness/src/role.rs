@@ -236,6 +236,9 @@ mod tests {
             ),
             (
                 "/var/www/.well-known/acme-challenge/pexo-v3Kq2xkVtQ0dQq4mJ3bI0Yb9m0d1h7w2kzF8sQ",
+                "/var/www/.well-known/acme-challenge/{X}",
+            ),
+            (
                 "/var/www/.well-known/acme-challenge/djnwcz-hXApntFbfm_J-emcXn1WFFYeSAovv4nTK9u2",
                 "/var/www/.well-known/acme-challenge/{X}",
             ),
