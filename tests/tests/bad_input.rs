@@ -248,6 +248,7 @@ fn no_space_is_told_and_not_taken_for_the_subjects_fault() {
     let ran = run(&home, "scenarios/reference.toml");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("this run is not stored"), "{ran:?}");
+    fs::remove_file(home.at("state/process-roulette")).unwrap();
     // A subject that fills its world meets the world's bound, and the host does not.
     let file = scenario(
         &home,
