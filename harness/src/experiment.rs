@@ -482,10 +482,11 @@ impl Phases {
         let served = runner.served();
         let lock = lock::state(scenario.lock.as_ref(), runner.proc());
         let now = artifacts(scenario);
-        if let Some(first) = now.first() {
-            if !first.fingerprint.is_empty() && self.installed.last() != Some(&first.fingerprint) {
-                self.installed.push(first.fingerprint.clone());
-            }
+        if let Some(first) = now.first()
+            && !first.fingerprint.is_empty()
+            && self.installed.last() != Some(&first.fingerprint)
+        {
+            self.installed.push(first.fingerprint.clone());
         }
         self.runs.push(run);
         let evidence = Evidence {

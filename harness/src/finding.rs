@@ -16,6 +16,9 @@ use crate::{
     verdict::{Phase, Verdict},
 };
 
+/// An experiment that broke a promise, and what was seen.
+type Breach<'a> = (&'a ExperimentRecord, String);
+
 /// What is known of a run when it ends.
 #[derive(Debug)]
 pub struct Tally<'a> {
@@ -154,7 +157,7 @@ impl Tally<'_> {
             record.faults.first().and_then(|f| place.get(&f.point.to_string()).copied())
         };
         // What was seen, without the parts that differ from run to run, is the cause's name.
-        let mut groups: BTreeMap<(String, Phase, String), Vec<(&ExperimentRecord, String)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(String, Phase, String), Vec<Breach<'_>>> = BTreeMap::new();
         let patterns: Vec<&str> = self
             .census
             .effects

@@ -176,7 +176,7 @@ pub const WORKERS_LOST: u32 = 3;
 /// under an inherited lock is quiet while it polls the CA.
 pub const SURVIVORS_LOCKED: Duration = Duration::from_secs(8);
 
-/// TimeoutStopSec= and docker's grace as experiments have it. Real ones are 10 s to 90 s; what
+/// `TimeoutStopSec=` and docker's grace as experiments have it. Real ones are 10 s to 90 s; what
 /// matters is only that a subject that cleans up in order has the time to.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 

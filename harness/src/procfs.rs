@@ -18,7 +18,7 @@ use nix::{
 #[derive(Debug, Clone)]
 pub struct Proc(Arc<OwnedFd>);
 
-/// What a process does with a signal (proc_pid_status(5): SigCgt, SigIgn, SigBlk).
+/// What a process does with a signal (`SigCgt`, `SigIgn` and `SigBlk` of proc(5)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dispositions {
     /// Bit N-1 set: signal N has a handler.
@@ -155,10 +155,8 @@ impl Proc {
                 let columns: Vec<&str> = line.split_whitespace().collect();
                 if columns.len() > 9 && columns[1].ends_with(&port) {
                     // The listener's accepted ends have the port on the other side.
-                    if let Ok(inode) = columns[9].parse::<u64>() {
-                        if inode != 0 {
-                            return Some(inode);
-                        }
+                    if let Ok(inode @ 1..) = columns[9].parse::<u64>() {
+                        return Some(inode);
                     }
                 }
             }

@@ -123,7 +123,7 @@ fn a_loud_closed_or_crowded_subject_is_judged_like_any_other() {
     let guard = GUARD.trim_start_matches("exec ");
     for (name, renew) in [
         ("closes-stdout", format!("exec >&- 2>&-; {guard}")),
-        ("prints-100-MB", format!("head -c 100000000 /dev/zero; {guard}")),
+        ("prints-100-megabytes", format!("head -c 100000000 /dev/zero; {guard}")),
         ("forks-1000-children", format!("i=0; while [ $i -lt 1000 ]; do (:); i=$((i+1)); done; {guard}")),
     ] {
         let file = scenario(&home, name, GUARD, &renew, "deadline = \"60s\"");
@@ -164,7 +164,7 @@ fn files_that_are_no_scenarios_are_refused_before_anything_runs() {
         (&["--seed", "-1"], "-1"),
         (&["--max-experiments", "x"], "x"),
     ] {
-        let ran = run_with(&home, "scenarios/reference.toml", arguments);
+        let ran = home.run(&[&["run", "scenarios/reference.toml"], arguments].concat());
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stderr.contains(words), "{ran:?}");
     }
@@ -243,10 +243,12 @@ fn no_space_is_told_and_not_taken_for_the_subjects_fault() {
     }
     let ran = run_with(&home, "scenarios/reference.toml", &["--report", "json=/no/such/folder/x.json"]);
     fails(&ran, 4, &["/no/such/folder/x.json"]);
+    fs::remove_dir_all(home.at("state/process-roulette")).unwrap();
     fs::write(home.at("state/process-roulette"), "in the way").unwrap();
     let ran = run(&home, "scenarios/reference.toml");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("this run is not stored"), "{ran:?}");
+    fs::remove_file(home.at("state/process-roulette")).unwrap();
     // A subject that fills its world meets the world's bound, and the host does not.
     let file = scenario(
         &home,

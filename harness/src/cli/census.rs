@@ -24,7 +24,7 @@ pub(super) fn census(options: &CensusOptions) -> Result<ExitCode, CliError> {
     let interrupt = interrupt::install()?;
     let name = scenario.name.clone();
     let mut found = None;
-    lab::census(lab_options(scenario, &options.world, &interrupt), &mut |event| match event {
+    lab::census(&lab_options(scenario, &options.world, &interrupt), &mut |event| match event {
         Event::Census { effects, partial, wall_ms } => found = Some((effects, partial, wall_ms)),
         Event::Step { what } => eprintln!("{what}"),
         Event::Note { text } => eprintln!("note: {text}"),

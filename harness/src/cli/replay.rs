@@ -44,7 +44,7 @@ pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
         record: target.record,
         effects: target.effects,
     };
-    let record = lab::replay(replay, &mut |event| match event {
+    let record = lab::replay(&replay, &mut |event| match event {
         Event::Note { text } => {
             if let Err(error) = print(&format!("{text}\n")) {
                 broken.get_or_insert(error);

@@ -37,7 +37,7 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, CliError> {
         lab_options.allow_inconclusive.clone_from(&options.judge.allow_inconclusive);
         lab_options.max_experiments = options.max_experiments;
         let one = match machine {
-            Ok(()) => session.scenario(lab_options, lab::run),
+            Ok(()) => session.scenario(lab_options, |lab, tell| lab::run(&lab, tell)),
             // The reports say so, too: a scenario must not be missing in them without a word.
             Err(error) => session.refused(&lab_options, &error).and(Err(error)),
         };

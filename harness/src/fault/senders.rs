@@ -124,7 +124,7 @@ impl Fault for Sender {
     }
 }
 
-/// The KillMode= settings that stop a unit in different ways (systemd.kill(5)).
+/// The `KillMode=` settings that stop a unit in different ways (systemd.kill(5)).
 pub const KILL_MODES: [&str; 3] = ["control-group", "mixed", "process"];
 
 /// `STOP_TIMEOUT` as a setting would write it, for documentation.

@@ -43,8 +43,7 @@ impl From<Failure> for LabError {
 }
 
 /// Sweeps a scenario.
-pub fn run(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
-    let options = &options;
+pub fn run(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
     let started = Instant::now();
     let faults = selected(&options.scenario.faults, options.faults.as_deref());
     let mut pool = Pool::open(options, options.jobs(), tell)?;
@@ -99,8 +98,7 @@ fn cores() -> u32 {
 }
 
 /// Makes the clean run alone and tells its [`Event::Census`] and what a sweep would be.
-pub fn census(options: LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
-    let options = &options;
+pub fn census(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
     let faults = selected(&options.scenario.faults, options.faults.as_deref());
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;
@@ -127,7 +125,7 @@ fn planned(plan: &Plan) -> Event {
 }
 
 /// Makes one experiment again, narrated in [`Event::Note`]s.
-pub fn replay(replay: ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<ExperimentRecord, LabError> {
+pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<ExperimentRecord, LabError> {
     let options = &replay.lab;
     let mut pool = Pool::open(options, 1, tell)?;
     let census = pool.census(tell)?;

@@ -18,7 +18,7 @@ use super::{LabError, LabErrorKind, SpinOptions, announce, conclude, planned, po
 
 /// Spins the wheel for a time or a count. The same seed gives the same experiments in the same
 /// order, whatever the number of workers.
-pub fn spin(spin: SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
+pub fn spin(spin: &SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
     let options = &spin.lab;
     let started = Instant::now();
     let families: Vec<Family> = match &options.faults {

@@ -79,10 +79,11 @@ impl Progress {
         }
         // Two runs were inside together if the first had begun its part, the second did some of
         // it meanwhile, and the first went on with it.
-        if let Some((before, intruded)) = self.intruded.take() {
-            if before > 0 && self.exclusive_done > before {
-                self.outcome.run.overlaps.extend(intruded);
-            }
+        if let Some((before, intruded)) = self.intruded.take()
+            && before > 0
+            && self.exclusive_done > before
+        {
+            self.outcome.run.overlaps.extend(intruded);
         }
         self.outcome.run.output = self.output.text(crate::limits::OUTPUT_KEPT);
         self.outcome.run.wall_ms = self.started.elapsed().as_millis() as u64;

@@ -66,8 +66,7 @@ impl<'a> Runner<'a> {
         proc: Proc,
         root: String,
     ) -> Result<Runner<'a>, RunError> {
-        let tracer =
-            Tracer::new(tracer::Options { connect: !root.is_empty(), ..tracer::Options::default() })?;
+        let tracer = Tracer::new(tracer::Options { connect: !root.is_empty() })?;
         let (gate, arrivals) = RequestGate::new(tracer.waker());
         control.wake(Some(tracer.waker()));
         ca.set_gate(Some(gate.clone()));
@@ -131,14 +130,14 @@ impl<'a> Runner<'a> {
 
     /// Asks the server what it serves, once it has acted on every reload sent to it.
     pub fn served(&mut self) -> Result<crate::target::Served, String> {
-        if let Some(server) = &mut self.server {
-            if let Err(error) = server.settle() {
-                return Err(if server.is_alive() {
-                    error.to_string()
-                } else {
-                    "no server is running".to_owned()
-                });
-            }
+        if let Some(server) = &mut self.server
+            && let Err(error) = server.settle()
+        {
+            return Err(if server.is_alive() {
+                error.to_string()
+            } else {
+                "no server is running".to_owned()
+            });
         }
         let name = self.scenario.artifacts.first().and_then(|a| a.domains.first()).map_or("", String::as_str);
         served(self.server_spec.tls, name)

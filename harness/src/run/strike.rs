@@ -128,7 +128,7 @@ impl Runner<'_> {
             }
             (Act::Ca(act), At::Request(arrival)) => {
                 run.outcome.run.faults.push(fault);
-                self.trouble(act, arrival);
+                self.trouble(&act, arrival);
                 Ok(())
             }
             (Act::KillServer, at) => {
@@ -153,15 +153,15 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn trouble(&mut self, act: CaAct, arrival: Arrival) {
+    fn trouble(&mut self, act: &CaAct, arrival: Arrival) {
         let decision = match act {
             CaAct::CutBefore => Decision::Cut,
             CaAct::CutAfter => {
                 self.gate.cut_answer(arrival.request.number);
                 Decision::Pass
             }
-            CaAct::Delay(time) => Decision::Delay(time),
-            CaAct::Answer { status, problem, retry_after } => answer(status, problem, retry_after),
+            CaAct::Delay(time) => Decision::Delay(*time),
+            CaAct::Answer { status, problem, retry_after } => answer(*status, problem, *retry_after),
         };
         // A client that is gone does not wait for it.
         let _ = arrival.reply.send(decision);

@@ -183,7 +183,7 @@ pub struct Senders {
     /// `oomd-kill`, `pkill-f`, `ctrl-c`, `hangup`, `reboot`. When absent: all but `pkill-f`, which
     /// needs patterns, and `systemd-timeout`, which sends what `systemd-stop` sends.
     pub profiles: Vec<String>,
-    /// KillMode= of the unit, for the systemd profiles: `control-group`, `mixed`, `process`.
+    /// `KillMode=` of the unit, for the systemd profiles: `control-group`, `mixed`, `process`.
     pub kill_modes: Vec<String>,
     /// What `pkill -f` is called with, as literal text.
     pub patterns: Vec<String>,
