@@ -277,6 +277,7 @@ impl<'w> Workbench<'w> {
             } else {
                 litter(&runner.stage().touched()?, &census.clean_roles, &root)
             };
+            phases.saw(std::mem::take(&mut outcome.between));
             phases.judge(&scenario, phase, outcome.run, &mut runner, &litter);
             if let Some(told) = told.as_mut() {
                 told(Narrated::State(&phases.state));
@@ -468,6 +469,13 @@ impl Phases {
             judgements: Vec::new(),
             aftermath: Vec::new(),
             state: Vec::new(),
+        }
+    }
+
+    /// A certificate was at the first artifact's path; empty: none was.
+    fn saw(&mut self, fingerprint: String) {
+        if !fingerprint.is_empty() && self.installed.last() != Some(&fingerprint) {
+            self.installed.push(fingerprint);
         }
     }
 

@@ -60,7 +60,7 @@ fn what_is_not_understood_is_exit_2_with_what_was_probably_meant() {
         (&["runn"][..], "a similar subcommand exists: 'run'"),
         (&["run"], "<SCENARIO>..."),
         (&["run", "x.toml", "--shard", "3/2"], "write I/N with I from 1 to N"),
-        (&["run", "x.toml", "--faults", "kil"], "[possible values: kill]"),
+        (&["run", "x.toml", "--faults", "kil"], "a similar value exists: 'kill'"),
         (&["run", "x.toml", "--allow-inconclusive", "end"], "did you mean `ends`?"),
         (&["run", "x.toml", "--report", "jsn=x"], "did you mean `json`?"),
         (&["run", "x.toml", "--report", "json"], "is not FORMAT=PATH"),

@@ -32,6 +32,10 @@ flawed! {
     a_background_child_is_left: "child-left" breaks "no-orphans",
     a_forced_renewal_asks_the_ca_in_every_run: "forced" breaks "bounded-issuance",
     a_note_written_before_the_work_keeps_it_from_being_done: "note-before-work" breaks "recovers",
+    two_runs_without_a_lock_are_at_work_together: "no-lock" breaks "one-at-a-time",
+    a_trap_that_frees_anothers_lock_lets_it_go_on_without: "trap-frees-foreign-lock" breaks "one-at-a-time",
+    a_lock_file_that_is_unlinked_keeps_nobody_out: "lock-file-unlinked" breaks "one-at-a-time",
+    a_check_before_the_lock_renews_twice: "check-before-lock" breaks "one-at-a-time",
     waiting_for_what_nobody_does_never_ends: "waits-for-ever" breaks "ends",
 }
 

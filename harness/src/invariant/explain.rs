@@ -39,6 +39,23 @@ const CAUSES: &[Cause] = &[
         explains: &["one-at-a-time", "at-most-one-reload"],
         from: Phase::Aftermath,
     },
+    // Two that write the same files at once undo one another's work, and each does all of it.
+    Cause {
+        invariant: "one-at-a-time",
+        explains: &[
+            "no-partial-files",
+            "pair-intact",
+            "always-serving",
+            "recovers",
+            "no-lost-reload",
+            "at-most-one-reload",
+            "honest-exit",
+            "bounded-issuance",
+            "lock-released",
+            "no-orphans",
+        ],
+        from: Phase::Aftermath,
+    },
     // The harness killed the run at its deadline: what is left is our doing.
     Cause {
         invariant: "ends",

@@ -1,7 +1,10 @@
 //! one-at-a-time
 
 use super::{Evidence, Invariant, Opinion};
-use crate::verdict::Phase;
+use crate::{
+    fault::{self, Family},
+    verdict::Phase,
+};
 
 /// Two runs that write the same files mangle them, however careful each one is.
 pub(super) struct OneAtATime;
@@ -14,13 +17,32 @@ impl Invariant for OneAtATime {
         "no two runs are ever inside the state-changing part together; the second leaves cleanly and changes nothing"
     }
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Opinion> {
-        let overlaps = match evidence.phase {
-            Phase::Always => &evidence.run()?.overlaps,
-            _ => return None,
-        };
-        Some(match overlaps.as_slice() {
-            [] => Opinion::held(),
-            some => Opinion::violated(format!("two runs at once: {}", some.join("; "))),
-        })
+        let run = evidence.run()?;
+        match evidence.phase {
+            Phase::Always => Some(match run.overlaps.as_slice() {
+                [] => Opinion::held(),
+                // Brackets: which acts they were is no part of the cause.
+                [only] => Opinion::violated(format!("two runs were at work together ({only})")),
+                [first, more @ ..] => Opinion::violated(format!(
+                    "two runs were at work together ({first}; and {} more effects)",
+                    more.len()
+                )),
+            }),
+            Phase::Aftermath if undisturbed(evidence) && run.certificates > 1 => Some(Opinion::violated(
+                format!("both runs renewed the certificate ({} were issued)", run.certificates),
+            )),
+            _ => None,
+        }
     }
+}
+
+/// Whether nothing happened but that a second run was started: then there is one certificate to
+/// renew, whatever the order in which the two come to it.
+fn undisturbed(evidence: &Evidence<'_>) -> bool {
+    let mut faults = evidence.runs.iter().flat_map(|run| &run.faults).peekable();
+    faults.peek().is_some()
+        && faults.all(|record| {
+            fault::find(&record.fault)
+                .is_some_and(|fault| matches!(fault.family(), Family::Collide | Family::Pause))
+        })
 }

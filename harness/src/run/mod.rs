@@ -142,6 +142,9 @@ pub struct Outcome {
     /// Addresses outside that it tried to reach (told in a bare world only, where they are
     /// refused by the tracer).
     pub refused: Vec<String>,
+    /// The certificate at the first artifact's path when the second run was done; empty if there
+    /// was none.
+    pub between: String,
     /// The run that was started while this one was held, if one was.
     pub second: Option<Box<Outcome>>,
     /// What it was doing when its deadline came.

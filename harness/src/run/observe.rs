@@ -184,7 +184,12 @@ impl Runner<'_> {
         }
         if lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(false) {
             let text = format!("{}: {} {}", at.point.process, at.effect.op, at.effect.path);
-            run.outcome.run.unlocked.push(text);
+            if run.collided {
+                // Nobody has ended this run: the other one has freed its lock.
+                run.outcome.run.overlaps.push(format!("{text} (its lock is free)"));
+            } else {
+                run.outcome.run.unlocked.push(text);
+            }
         }
     }
 

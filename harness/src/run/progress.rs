@@ -32,6 +32,8 @@ pub(super) struct Progress {
     pub open_faults: Vec<FaultRecord>,
     /// Whether a fault was struck.
     pub struck: bool,
+    /// Whether that was a second run.
+    pub collided: bool,
     /// The process that was held at the point: its one effect may happen.
     pub spared: Option<i32>,
     /// Signals that follow later.

@@ -237,6 +237,7 @@ impl<'a> Runner<'a> {
             names: HashMap::new(),
             open_faults: assignment.faults.to_vec(),
             struck: false,
+            collided: false,
             spared: None,
             volleys: VecDeque::new(),
             volley_since: started,

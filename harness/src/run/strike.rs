@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Instant};
 use process_roulette_tracer::{self as tracer, Call, Stopped};
 
 use crate::{
+    artifact,
     event::FaultRecord,
     fault::{self, Act, CaAct, Recipients, Volley, When},
     front::Decision,
@@ -292,6 +293,7 @@ impl Runner<'_> {
         pid: i32,
     ) -> Result<(), RunError> {
         let first = self.active[place].index;
+        self.active[place].collided = true;
         if stopped {
             for other in self.processes.of_run(first).into_iter().filter(|other| *other != pid) {
                 signal_process(other, nix::libc::SIGSTOP)?;
@@ -377,6 +379,9 @@ impl Runner<'_> {
             run.outcome
                 .not_delivered
                 .push(format!("not proven to have arrived: {} ({why_not})", pending.fault));
+        }
+        if let (Wait::SecondRun { .. }, Some(artifact)) = (&pending.wait, self.scenario.artifacts.first()) {
+            run.outcome.between = artifact::read(artifact).fingerprint;
         }
         if let Wait::SecondRun { stopped: true, .. } = pending.wait {
             for pid in &alive {

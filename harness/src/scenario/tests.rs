@@ -94,7 +94,7 @@ fn a_small_scenario_gets_the_defaults_and_runs_in_any_world() {
     assert_eq!(scenario.subject.deadline, Duration::from_secs(60));
     assert_eq!(scenario.server, Server::default());
     assert_eq!(scenario.faults, Faults::default());
-    assert_eq!(scenario.limits, Limits { orders: 2, certificates: 2, renewed_days: 30 });
+    assert_eq!(scenario.limits, Limits { orders: 5, certificates: 2, renewed_days: 30 });
     assert_eq!(scenario.subject.state, ["{root}/etc/tls"]);
     assert_eq!(scenario.uses_absolute_paths(), [""; 0]);
 }
