@@ -59,7 +59,8 @@ pub struct EffectRecord {
 pub struct FaultRecord {
     /// The fault's name, such as `sigkill`.
     pub fault: String,
-    /// `process`, `leader`, `group` or `tree`, for faults that have one.
+    /// To whom (`process`, `leader`, `group` or `tree`), or another setting of the fault's, such as
+    /// a KillMode or how long a disk error lasts; for faults that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Where.
@@ -68,8 +69,11 @@ pub struct FaultRecord {
 
 impl std::fmt::Display for FaultRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.scope {
-            Some(scope) => write!(f, "{} to the {scope}, {}", self.fault, self.point),
+        match self.scope.as_deref() {
+            Some(scope @ ("process" | "leader" | "group" | "tree")) => {
+                write!(f, "{} to the {scope}, {}", self.fault, self.point)
+            }
+            Some(setting) => write!(f, "{} ({setting}), {}", self.fault, self.point),
             None => write!(f, "{}, {}", self.fault, self.point),
         }
     }

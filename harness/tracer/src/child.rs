@@ -102,11 +102,22 @@ fn await_tracer(parent: RawFd) -> Result<(), Failed> {
 
 /// An ignored signal stays so through `execve`, and Rust programs ignore SIGPIPE.
 fn reset_signals() {
-    // SAFETY: zeroed is a valid sigaction: the default, with no flags and an empty mask.
-    let action: libc::sigaction = unsafe { std::mem::zeroed() };
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: the action is valid. SIGKILL, SIGSTOP and the C library's own are refused.
-        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    // The kernel's own call and structure (handler, flags, restorer, mask: rt_sigaction(2)), all
+    // zero: the default. The C library's refuses the two signals that it keeps for its threads,
+    // and a parent may have left them ignored as well.
+    let action = [0_u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the structure is as large as the kernel reads and outlives the call. SIGKILL and
+        // SIGSTOP are refused, as they should be.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                action.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: sigemptyset initialises the set before it is used.
     unsafe {
