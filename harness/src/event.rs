@@ -60,7 +60,7 @@ pub struct FaultRecord {
     /// The fault's name, such as `sigkill`.
     pub fault: String,
     /// To whom (`process`, `leader`, `group` or `tree`), or another setting of the fault's, such as
-    /// a KillMode or how long a disk error lasts; for faults that have one.
+    /// a `KillMode=` or how long a disk error lasts; for faults that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Where.
