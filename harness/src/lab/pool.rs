@@ -1,7 +1,7 @@
 //! Workers, and what they are at.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, Stdio},
     sync::{
@@ -159,13 +159,22 @@ impl Pool {
         fail_fast: bool,
         done: &mut dyn FnMut(ExperimentRecord),
     ) -> Result<Option<String>, LabError> {
-        let mut again: VecDeque<Planned> = VecDeque::new();
+        // What is tried once more, and by whom not.
+        let mut again: VecDeque<(Planned, usize)> = VecDeque::new();
+        let mut second_looks: HashSet<String> = HashSet::new();
         let mut lost = 0;
         loop {
+            let alone = self.workers.iter().filter(|worker| worker.built).count() == 1;
             for index in 0..self.workers.len() {
-                self.feed(index, census, &mut || again.pop_front().or_else(&mut *source))?;
+                self.feed(index, census, &mut || {
+                    let other = again.iter().position(|(_, not)| alone || *not != index);
+                    other
+                        .and_then(|place| again.remove(place))
+                        .map(|(planned, _)| planned)
+                        .or_else(&mut *source)
+                })?;
             }
-            if !self.workers.iter().any(|worker| worker.at_work.is_some()) {
+            if again.is_empty() && !self.workers.iter().any(|worker| worker.at_work.is_some()) {
                 return Ok(None);
             }
             let Some((index, answer)) = self.next()? else {
@@ -174,7 +183,15 @@ impl Pool {
             match answer {
                 Some(Answer::Built) => self.workers[index].built = true,
                 Some(Answer::Experiment(record)) => {
-                    self.workers[index].at_work = None;
+                    let planned = self.workers[index].at_work.take();
+                    // A name that came up unluckily in one world is another one in the next.
+                    if record.inconclusive.is_some()
+                        && let Some(planned) = planned
+                        && second_looks.insert(planned.id.clone())
+                    {
+                        again.push_back((planned, index));
+                        continue;
+                    }
                     let violated = record.verdict == Verdict::Violated;
                     done(*record);
                     if violated && fail_fast {
@@ -192,7 +209,7 @@ impl Pool {
                     let Some(planned) = planned.filter(|_| lost <= limits::WORKERS_LOST && !alone) else {
                         return Err(self.lost(index));
                     };
-                    again.push_back(planned);
+                    again.push_back((planned, index));
                 }
             }
         }
