@@ -52,7 +52,6 @@ const CAUSES: &[Cause] = &[
             "honest-exit",
             "bounded-issuance",
             "lock-released",
-            "no-orphans",
         ],
         from: Phase::Aftermath,
     },
