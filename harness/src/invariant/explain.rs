@@ -51,7 +51,6 @@ const CAUSES: &[Cause] = &[
             "at-most-one-reload",
             "honest-exit",
             "bounded-issuance",
-            "lock-released",
         ],
         from: Phase::Aftermath,
     },
