@@ -7,8 +7,8 @@ clean_up() { :; }
 obtain() {
     new=$(mktemp --directory "$state/tmp.XXXXXX")
     ask_the_ca --webroot "$ROOT/var/www"
-    mv "$new" "${new/tmp/pair}"
-    new=${new/tmp/pair}
+    mv "$new" "${new/tmp./pair.}"
+    new=${new/tmp./pair.}
 }
 
 main

@@ -160,6 +160,10 @@ fn addresses_are_stopped_at_when_asked_for() {
         drive(&mut tracer, |stopped| match stopped.syscall() {
             Some(syscall) if syscall.call == Call::Connect => {
                 let address = stopped.read_bytes(syscall.args[1], 8).unwrap();
+                // A C library may ask a local daemon (AF_UNIX) who the user is.
+                if address[..2] != 2_u16.to_ne_bytes() {
+                    return resume(stopped);
+                }
                 assert_eq!(address[2..8], [0, 9, 127, 0, 0, 1]);
                 seen += 1;
                 stopped.refuse(libc::ENETUNREACH).unwrap();
