@@ -1,7 +1,5 @@
 //! Kills as those who send them in real life do it, named by them.
 
-use std::time::Duration;
-
 use nix::libc::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 use super::{Act, Family, Fault, Recipients, Volley, When};
@@ -126,8 +124,3 @@ impl Fault for Sender {
 
 /// The `KillMode=` settings that stop a unit in different ways (systemd.kill(5)).
 pub const KILL_MODES: [&str; 3] = ["control-group", "mixed", "process"];
-
-/// `STOP_TIMEOUT` as a setting would write it, for documentation.
-pub fn stop_timeout() -> Duration {
-    limits::STOP_TIMEOUT
-}

@@ -113,11 +113,6 @@ impl<'a> Runner<'a> {
         self.server = None;
     }
 
-    /// Whether the server is there.
-    pub fn server_is_up(&self) -> bool {
-        self.server.as_ref().is_some_and(Server::is_alive)
-    }
-
     /// The procfs where process ids are the tracer's.
     pub fn proc(&self) -> &Proc {
         &self.decoder.proc
