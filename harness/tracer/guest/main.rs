@@ -219,10 +219,36 @@ fn main() {
             let ignored = status.lines().find(|line| line.starts_with("SigIgn")).expect("a line");
             assert!(ignored.ends_with("0000000000001000"), "{ignored}");
         }
+        // What every clock says, twice, with a line's end written in between.
+        ["clocks", path] => {
+            let mut file = append(path);
+            let first = clocks();
+            write(&mut file, &first);
+            write(&mut file, "\n");
+            write(&mut file, &clocks());
+        }
         ["untraced-child"] => untraced_child(),
         ["pid"] => exit(getpid().as_raw()),
         _ => panic!("no such guest: {arguments:?}"),
     }
+}
+
+/// Seconds by three clocks of the wall, by gettimeofday and time, and by one of the machine.
+fn clocks() -> String {
+    let by = |clock| nix::time::clock_gettime(clock).expect("a clock").tv_sec();
+    let mut of_day = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    // SAFETY: the pointer is to a timeval; there is no time zone to be told.
+    assert_eq!(unsafe { libc::gettimeofday(&raw mut of_day, std::ptr::null_mut()) }, 0);
+    // SAFETY: null means that only the result is wanted.
+    let time = unsafe { libc::time(std::ptr::null_mut()) };
+    let [wall, coarse, tai, machine] = [
+        nix::time::ClockId::CLOCK_REALTIME,
+        nix::time::ClockId::CLOCK_REALTIME_COARSE,
+        nix::time::ClockId::CLOCK_TAI,
+        nix::time::ClockId::CLOCK_MONOTONIC,
+    ]
+    .map(by);
+    format!("{wall} {coarse} {tai} {} {time} {machine}", of_day.tv_sec)
 }
 
 fn mask(how: SigmaskHow, signal: Signal) {

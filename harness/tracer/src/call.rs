@@ -11,6 +11,10 @@ const LOCK_COMMANDS: &[u32] = &[6, 7, 37, 38];
 /// `FICLONE` and `FICLONERANGE` (linux/fs.h).
 const CLONE_REQUESTS: &[u32] = &[0x4004_9409, 0x4020_940d];
 
+/// The clocks that a step changes: `CLOCK_REALTIME`, `CLOCK_REALTIME_COARSE`,
+/// `CLOCK_REALTIME_ALARM`, `CLOCK_TAI` (linux/time.h).
+const STEPPED_CLOCKS: &[u32] = &[0, 5, 8, 11];
+
 /// When a call of the table is stopped at. Decided by the filter in the kernel, so what is not
 /// stopped at costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,10 @@ pub(crate) enum When {
     Connect,
     /// With [`crate::Options::connect`] only, if the argument is not null.
     ConnectNonNull(u8),
+    /// While the clock is watched only.
+    Clock,
+    /// While the clock is watched only, if the lower half of the argument is one of these.
+    ClockOneOf(u8, &'static [u32]),
 }
 
 /// One line of the table.
@@ -78,7 +86,7 @@ macro_rules! calls {
     };
 }
 
-use When::{Always, AnyBit, Connect, ConnectNonNull, OneOf};
+use When::{Always, AnyBit, Clock, ClockOneOf, Connect, ConnectNonNull, OneOf};
 
 // Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 // The conditional ones come first: a filter is read from the top, and these are the ones that
@@ -93,6 +101,9 @@ calls! {
     Connect            "connect"            42   203  Connect;
     Sendmsg            "sendmsg"            46   211  Connect;
     Sendmmsg           "sendmmsg"           307  269  Connect;
+    ClockGettime       "clock_gettime"      228  113  ClockOneOf(0, STEPPED_CLOCKS);
+    Gettimeofday       "gettimeofday"       96   169  Clock;
+    Time               "time"               201  -    Clock;
     Write              "write"              1    64   Always;
     Pwrite64           "pwrite64"           18   68   Always;
     Writev             "writev"             20   66   Always;
@@ -228,6 +239,10 @@ mod tests {
             (Call::RtTgsigqueueinfo, libc::SYS_rt_tgsigqueueinfo),
             (Call::PidfdSendSignal, libc::SYS_pidfd_send_signal),
             (Call::IoUringSetup, libc::SYS_io_uring_setup),
+            (Call::ClockGettime, libc::SYS_clock_gettime),
+            (Call::Gettimeofday, libc::SYS_gettimeofday),
+            #[cfg(target_arch = "x86_64")]
+            (Call::Time, libc::SYS_time),
             #[cfg(target_arch = "x86_64")]
             (Call::Open, libc::SYS_open),
             #[cfg(target_arch = "x86_64")]

@@ -81,10 +81,20 @@ fn become_it(
         unsafe { libc::umask(mask) };
     }
     reset_signals();
+    if let Some(cgroup) = prepared.cgroup {
+        enter(cgroup)?;
+    }
     if let Some(filter) = filter {
         install(filter)?;
     }
     execute(prepared)
+}
+
+/// As late as can be, so that what is accounted is the program's own. A `0` stands for the writer
+/// itself, whichever PID namespace it is in (cgroups(7)).
+fn enter(cgroup: RawFd) -> Result<(), Failed> {
+    // SAFETY: one byte from a literal.
+    check(unsafe { libc::write(cgroup, c"0".as_ptr().cast(), 1) } as i64, Step::Cgroup).map(drop)
 }
 
 fn await_tracer(parent: RawFd) -> Result<(), Failed> {

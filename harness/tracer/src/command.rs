@@ -43,6 +43,9 @@ pub struct Command {
     pub pid_namespace: Option<OwnedFd>,
     /// The mount namespace to be in, in the same two forms.
     pub mount_namespace: Option<OwnedFd>,
+    /// The control group to be in: its `cgroup.procs` (of either version), open for writing. All
+    /// that the program uses and starts is accounted there.
+    pub cgroup: Option<OwnedFd>,
     /// Whether it gets a session and process group of its own (setsid(2)).
     pub new_session: bool,
     /// Its file mode creation mask. `None`: the caller's.
@@ -63,6 +66,7 @@ impl Command {
             stderr: None,
             pid_namespace: None,
             mount_namespace: None,
+            cgroup: None,
             new_session: true,
             umask: None,
         }
@@ -84,6 +88,7 @@ pub(crate) struct Prepared {
     pub(crate) cwd: CString,
     pub(crate) streams: [RawFd; 3],
     pub(crate) mount_namespace: Option<RawFd>,
+    pub(crate) cgroup: Option<RawFd>,
     pub(crate) new_session: bool,
     pub(crate) umask: Option<u32>,
     /// Keeps the copies that `streams` names open.
@@ -143,6 +148,7 @@ impl Prepared {
             cwd,
             streams,
             mount_namespace: command.mount_namespace.as_ref().map(AsRawFd::as_raw_fd),
+            cgroup: command.cgroup.as_ref().map(AsRawFd::as_raw_fd),
             new_session: command.new_session,
             umask: command.umask,
             _open: kept,

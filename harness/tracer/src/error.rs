@@ -111,6 +111,8 @@ steps! {
     Redirect "redirecting its standard streams";
     /// `chdir`.
     WorkingDirectory "changing to its working directory";
+    /// Writing to `cgroup.procs`.
+    Cgroup "entering the control group";
     /// Installing the seccomp filter.
     Filter "installing the seccomp filter";
     /// `execve`.

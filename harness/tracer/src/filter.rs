@@ -12,9 +12,9 @@ const RET_TRACE: u32 = 0x7ff0_0000;
 
 // <linux/audit.h>
 #[cfg(target_arch = "x86_64")]
-const ARCH: u32 = 0xc000_003e;
+pub(crate) const ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
-const ARCH: u32 = 0xc000_00b7;
+pub(crate) const ARCH: u32 = 0xc000_00b7;
 
 /// x32 calls say x86-64 as their architecture and have this bit in their number.
 #[cfg(target_arch = "x86_64")]
@@ -48,8 +48,8 @@ const fn give(value: u32) -> sock_filter {
 }
 
 /// Assembles the program. With `connect`, the calls that reach out to an address are stopped
-/// at too.
-pub(crate) fn program(connect: bool) -> Vec<sock_filter> {
+/// at too; with `clock`, those that ask for the time of day.
+pub(crate) fn program(connect: bool, clock: bool) -> Vec<sock_filter> {
     let foreign = RET_TRACE | u32::from(FOREIGN);
     let mut program = vec![
         load(ARCHITECTURE),
@@ -66,11 +66,12 @@ pub(crate) fn program(connect: bool) -> Vec<sock_filter> {
         let trace = RET_TRACE | u32::try_from(index).expect("a table of less than 65,535 calls");
         let body = match entry.when {
             When::Connect | When::ConnectNonNull(_) if !connect => continue,
-            When::Always | When::Connect => vec![give(trace)],
+            When::Clock | When::ClockOneOf(..) if !clock => continue,
+            When::Always | When::Connect | When::Clock => vec![give(trace)],
             When::AnyBit(index, mask) => {
                 vec![load(argument(index)), jump(JUMP_IF_ANY_BIT, mask, 0, 1), give(trace), give(RET_ALLOW)]
             }
-            When::OneOf(index, values) => {
+            When::OneOf(index, values) | When::ClockOneOf(index, values) => {
                 let mut body = vec![load(argument(index))];
                 for value in values {
                     body.extend([jump(JUMP_IF_EQUAL, *value, 0, 1), give(trace)]);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     fn traced(connect: bool, call: Call, args: [u64; 6]) -> bool {
-        match run(&program(connect), ARCH, number(call), args) {
+        match run(&program(connect, false), ARCH, number(call), args) {
             RET_ALLOW => false,
             answer => {
                 assert_eq!(decode(answer & 0xffff), Some(call));
@@ -181,14 +182,17 @@ mod tests {
 
     #[test]
     fn calls_of_another_abi_are_caught_and_named_foreign() {
-        let answer = run(&program(false), 0x4000_0003, 5, [0; 6]);
+        let answer = run(&program(false, false), 0x4000_0003, 5, [0; 6]);
         assert_eq!((answer & !0xffff, decode(answer & 0xffff)), (RET_TRACE, Some(Call::Foreign)));
         #[cfg(target_arch = "x86_64")]
-        assert_eq!(run(&program(false), ARCH, X32 | 1, [0; 6]), RET_TRACE | u32::from(FOREIGN));
+        assert_eq!(run(&program(false, false), ARCH, X32 | 1, [0; 6]), RET_TRACE | u32::from(FOREIGN));
     }
 
     #[test]
     fn what_is_not_in_the_table_is_let_through() {
-        assert_eq!(run(&program(true), ARCH, u32::try_from(libc::SYS_read).unwrap(), [1; 6]), RET_ALLOW);
+        assert_eq!(
+            run(&program(true, false), ARCH, u32::try_from(libc::SYS_read).unwrap(), [1; 6]),
+            RET_ALLOW
+        );
     }
 }

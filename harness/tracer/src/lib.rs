@@ -21,6 +21,7 @@ compile_error!("process-roulette-tracer knows Linux on x86-64 and aarch64 only")
 mod alarm;
 mod call;
 mod child;
+mod clock;
 mod command;
 mod error;
 mod event;

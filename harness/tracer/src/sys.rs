@@ -4,7 +4,7 @@ use std::{io, mem::MaybeUninit, time::Duration};
 
 use nix::unistd::Pid;
 
-use crate::event::At;
+use crate::{event::At, filter};
 
 /// The stop of a group-stop, of a new task, and after `PTRACE_INTERRUPT` (not in libc).
 pub(crate) const EVENT_STOP: i32 = 128;
@@ -94,6 +94,21 @@ pub(crate) fn peek(tid: Pid, address: u64) -> io::Result<libc::c_long> {
     Ok(word)
 }
 
+/// Changes the word at an address of the task's memory.
+pub(crate) fn poke(tid: Pid, address: u64, word: libc::c_long) -> io::Result<()> {
+    let Ok(address) = usize::try_from(address) else { return Err(io::Error::from_raw_os_error(libc::EIO)) };
+    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits here")]
+    ptrace(libc::PTRACE_POKEDATA as i32, tid, address, word.cast_unsigned() as usize)
+}
+
+/// The stack pointer of a stopped task. `None`: it runs in another ABI than ours.
+pub(crate) fn stack_pointer(tid: Pid) -> io::Result<Option<u64>> {
+    let mut raw = RawInfo::default();
+    // SAFETY: GET_SYSCALL_INFO writes at most the length given as the address.
+    unsafe { ptrace_with(GET_SYSCALL_INFO, tid, size_of::<RawInfo>(), &mut raw) }?;
+    Ok((raw.arch == filter::ARCH).then_some(raw.stack))
+}
+
 pub(crate) fn syscall_info(tid: Pid) -> io::Result<Info> {
     let mut raw = RawInfo::default();
     // SAFETY: GET_SYSCALL_INFO writes at most the length given as the address.
@@ -155,6 +170,10 @@ mod registers {
         poke(tid, register!(rax), result.cast_unsigned())
     }
 
+    pub(crate) fn set_result(tid: Pid, result: i64) -> io::Result<()> {
+        poke(tid, register!(rax), result.cast_unsigned())
+    }
+
     pub(crate) fn rewind(tid: Pid, at: At, number: u64) -> io::Result<()> {
         poke(tid, register!(orig_rax), u64::MAX)?;
         poke(tid, register!(rax), number)?;
@@ -213,6 +232,10 @@ mod registers {
         change(tid, |registers| registers.x[0] = result.cast_unsigned())
     }
 
+    pub(crate) fn set_result(tid: Pid, result: i64) -> io::Result<()> {
+        change(tid, |registers| registers.x[0] = result.cast_unsigned())
+    }
+
     pub(crate) fn rewind(tid: Pid, at: At, number: u64) -> io::Result<()> {
         cancel(tid)?;
         change(tid, |registers| {
@@ -234,6 +257,9 @@ pub(crate) use registers::set_argument;
 
 /// Makes the call that a task is about to make not run, and give `result`.
 pub(crate) use registers::skip;
+
+/// Changes what the call that a task has just made gives to the program.
+pub(crate) use registers::set_result;
 
 /// Makes the call that a task is about to make not run now, and the task make it again: it goes
 /// back to the instruction. What the kernel does for `ERESTARTNOINTR`, but without a signal that

@@ -8,7 +8,7 @@ use std::{
 
 use nix::unistd::Pid;
 
-use crate::event::Syscall;
+use crate::{Call, clock::Clock, event::Syscall};
 
 /// A traced task (thread).
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Task {
     pub(crate) stop: u64,
     /// The call whose end is awaited.
     pub(crate) returning: Option<Syscall>,
+    /// The question for the time whose answer is awaited, to be shifted.
+    pub(crate) asking: Option<(Call, [u64; 6])>,
     /// The last call it was stopped at.
     pub(crate) last: Option<Syscall>,
     /// A call that did not run and will be made again.
@@ -28,7 +30,7 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn new(tgid: Pid) -> Task {
-        Task { tgid, stop: 0, returning: None, last: None, postponed: None }
+        Task { tgid, stop: 0, returning: None, asking: None, last: None, postponed: None }
     }
 }
 
@@ -46,6 +48,7 @@ pub(crate) enum Early {
 pub(crate) struct Tasks {
     pub(crate) tasks: RefCell<HashMap<Pid, Task>>,
     pub(crate) early: RefCell<HashMap<Pid, Early>>,
+    pub(crate) clock: Clock,
     stops: Cell<u64>,
 }
 

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::{
     Call, Command, Ended, Error, Event, SpawnError, Status, Stop, Stopped, Syscall, Waker,
     alarm::{Alarm, Outcome},
-    filter,
+    clock, filter,
     signal::is_gone,
     spawn,
     sys::{self, Info, Waited},
@@ -39,6 +39,7 @@ thread_local! {
 pub struct Tracer {
     tasks: Rc<Tasks>,
     alarm: Alarm,
+    options: Options,
     program: Vec<libc::sock_filter>,
     queue: VecDeque<Event>,
     /// ptrace belongs to a thread.
@@ -61,7 +62,8 @@ impl Tracer {
         Ok(Tracer {
             tasks: Rc::default(),
             alarm,
-            program: filter::program(options.connect),
+            options,
+            program: filter::program(options.connect, false),
             queue: VecDeque::new(),
             not_send: PhantomData,
         })
@@ -70,6 +72,34 @@ impl Tracer {
     /// What wakes [`Tracer::wait`] from another thread.
     pub fn waker(&self) -> Waker {
         self.alarm.waker()
+    }
+
+    /// From the next [`Tracer::spawn`] on, questions for the time of day come by here (the calls
+    /// stop and go on by themselves, without an event), or do not any more. Watched programs have no
+    /// vDSO, so that each of these questions costs microseconds instead of nanoseconds.
+    pub fn watch_clock(&mut self, watched: bool) {
+        if self.tasks.clock.watched.replace(watched) != watched {
+            self.program = filter::program(self.options.connect, watched);
+        }
+    }
+
+    /// Steps the clock: from now on every watched program is told a time that is this many seconds
+    /// later than it is (earlier, if negative). What is shifted is `CLOCK_REALTIME`, its coarse
+    /// and alarm kinds, and `CLOCK_TAI`; timers, timeouts and the times of files are the
+    /// kernel's.
+    pub fn step_clock(&mut self, seconds: i64) {
+        self.tasks.clock.offset.set(seconds);
+        self.tasks.clock.shifted.set(0);
+    }
+
+    /// How often watched programs have asked for the time of day.
+    pub fn clock_asked(&self) -> u64 {
+        self.tasks.clock.asked.get()
+    }
+
+    /// How often they were told another time than it is, since [`Tracer::step_clock`].
+    pub fn clock_shifted(&self) -> u64 {
+        self.tasks.clock.shifted.get()
     }
 
     /// Starts a command under this tracer. When this returns, the program is loaded and has not
@@ -81,6 +111,10 @@ impl Tracer {
     /// The step that failed; nothing is left of the attempt.
     pub fn spawn(&mut self, command: &Command) -> Result<Pid, SpawnError> {
         let pid = spawn::spawn_traced(command, &self.program)?;
+        if self.tasks.clock.watched.get() {
+            // If it cannot be hidden, questions are not seen, which shows in their number.
+            let _ = clock::hide_vdso(pid);
+        }
         let mut task = Task::new(pid);
         task.stop = self.tasks.number();
         self.tasks.tasks.borrow_mut().insert(pid, task);
@@ -241,6 +275,9 @@ impl Tracer {
             proceed(tid, 0)?;
             return Ok(None);
         };
+        if clock::asks(call) {
+            return self.asks_time(tid, call, args);
+        }
         let mut syscall = Syscall { call, number, args, again: false, at };
         let tgid = {
             let mut tasks = self.tasks.tasks.borrow_mut();
@@ -265,8 +302,29 @@ impl Tracer {
         Ok(Some(self.surface(tid, Stop::Syscall(syscall))))
     }
 
+    /// A question for the time: let go, and stopped after it only if the answer is to be shifted.
+    fn asks_time(&mut self, tid: Pid, call: Call, args: [u64; 6]) -> Result<Option<Event>, Failure> {
+        let clock = &self.tasks.clock;
+        clock.asked.set(clock.asked.get() + 1);
+        if clock.offset.get() == 0 {
+            proceed(tid, 0)?;
+        } else {
+            if let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&tid) {
+                task.asking = Some((call, args));
+            }
+            sys::go(libc::PTRACE_SYSCALL as i32, tid, 0).map_err(|source| ("SYSCALL", source))?;
+        }
+        Ok(None)
+    }
+
     fn returned(&mut self, tid: Pid) -> Result<Option<Event>, Failure> {
         let info = sys::syscall_info(tid).map_err(|source| ("GET_SYSCALL_INFO", source))?;
+        let asking = self.tasks.tasks.borrow_mut().get_mut(&tid).and_then(|task| task.asking.take());
+        if let (Some((call, args)), Info::Exit { result }) = (asking, &info) {
+            self.tasks.clock.shift(tid, call, args, *result).map_err(|source| ("POKEDATA", source))?;
+            proceed(tid, 0)?;
+            return Ok(None);
+        }
         let returning = {
             let mut tasks = self.tasks.tasks.borrow_mut();
             let task = tasks.get_mut(&tid).expect("looked up by the caller");
@@ -301,6 +359,10 @@ impl Tracer {
 
     fn executed(&mut self, tid: Pid) -> Result<Event, Failure> {
         let former = sys::event_message(tid).map_err(|source| ("GETEVENTMSG", source))?;
+        if self.tasks.clock.watched.get() {
+            // If it cannot be hidden, questions are not seen, which shows in their number.
+            let _ = clock::hide_vdso(tid);
+        }
         {
             let mut tasks = self.tasks.tasks.borrow_mut();
             if former != tid {
