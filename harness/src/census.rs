@@ -30,6 +30,8 @@ pub struct CensusEffect {
     pub locked: Option<bool>,
     /// Whether SIGTERM would have ended the acting process at once.
     pub default_sigterm: bool,
+    /// Whether anybody of the run asks for the time of day after it.
+    pub time_asked_later: bool,
 }
 
 impl CensusEffect {
@@ -64,6 +66,7 @@ impl From<Seen> for CensusEffect {
             failed: seen.failed,
             locked: seen.locked,
             default_sigterm: seen.default_sigterm,
+            time_asked_later: seen.time_asked_later,
         }
     }
 }
@@ -79,32 +82,83 @@ pub struct Census {
     pub left_running: Vec<String>,
     /// Why coverage is only partial, if it is.
     pub partial: Option<String>,
+    /// What it needs of memory, where that was asked for.
+    pub memory: Option<Need>,
     /// Milliseconds on the wall.
     pub wall_ms: u64,
+    /// The same of a run that nobody looks at as closely, where that was measured: faults at a
+    /// time, rather than at a point, are chosen within it.
+    #[serde(default)]
+    pub plain_ms: Option<u64>,
     /// The clean run, judged like an experiment without a fault.
     pub clean: ExperimentRecord,
 }
 
+/// What a run needs of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The most that the clean run used, in bytes, the page cache included; `None` where the kernel
+    /// does not say.
+    pub peak: Option<u64>,
+    /// Where it starts to be killed, if that was found.
+    pub bounds: Option<Bounds>,
+}
+
+/// Memory limits, in bytes, as bisecting found them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The lowest under which the run comes to its first effect.
+    pub starts: u64,
+    /// The highest under which the kernel kills.
+    pub kills: u64,
+}
+
 impl Census {
+    /// Where a run of this subject starts; `None` where the leader itself does nothing.
+    pub fn start(&self) -> Option<Point> {
+        let leader = self.effects.iter().find(|effect| effect.by_leader)?;
+        Some(Point::start(&leader.record.process))
+    }
+
+    /// Whether a run comes to this point.
+    pub fn has(&self, point: &Point) -> bool {
+        point.is_start() || self.effects.iter().any(|effect| effect.record.point == *point)
+    }
+
     /// What later runs are held against.
     pub fn known(&self) -> Known {
         let locked = |effect: &&CensusEffect| effect.locked == Some(true);
         // Where no lock is declared the whole run counts as the state-changing part. A file that
         // is a lock or a process id is no part of it: taking a look at it is what a second run
-        // is there for.
+        // is there for. Nor is what is done with the lock and also without.
         let declared = self.effects.iter().any(|effect| effect.locked.is_some());
-        let exclusive = |effect: &&CensusEffect| {
+        let mut exclusive: HashMap<String, u64> = HashMap::new();
+        let mut outside: HashSet<String> = HashSet::new();
+        let mut stretch = 0_u32;
+        let mut inside = false;
+        for effect in &self.effects {
+            let taken = !declared || effect.locked == Some(true);
+            stretch += u32::from(inside && !taken);
+            inside = taken;
             let role = &effect.record.point.role;
-            effect.class.visible_change()
-                && !effect.failed
-                && (effect.locked == Some(true) || !declared)
-                && !role.contains("lock")
-                && !role.ends_with(".pid")
-        };
-        let name = |effect: &CensusEffect| format!("{} {}", effect.record.op, effect.record.point.role);
+            if !effect.class.visible_change()
+                || effect.failed
+                || role.contains("lock")
+                || role.ends_with(".pid")
+            {
+                continue;
+            }
+            let name = format!("{} {role}", effect.record.op);
+            if taken {
+                *exclusive.entry(name).or_insert(0) |= 1 << stretch.min(u64::BITS - 1);
+            } else {
+                outside.insert(name);
+            }
+        }
+        exclusive.retain(|name, _| !outside.contains(name));
         Known {
             locked_points: self.effects.iter().filter(locked).map(|e| e.record.point.clone()).collect(),
-            exclusive: self.effects.iter().filter(exclusive).map(name).collect(),
+            exclusive,
             left_running: self.left_running.clone(),
         }
     }

@@ -42,6 +42,12 @@ impl Class {
     pub fn visible_change(self) -> bool {
         matches!(self, Class::Change | Class::Request | Class::Signal)
     }
+
+    /// Whether others find something else after it than before it: a change that they can see, or
+    /// a lock.
+    pub fn decides(self) -> bool {
+        self.visible_change() || self == Class::Lock
+    }
 }
 
 /// One externally visible act, about to happen.

@@ -63,21 +63,73 @@ pub struct FaultRecord {
     /// a `KillMode=` or how long a disk error lasts; for faults that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// In which run of the experiment.
+    #[serde(default, skip_serializing_if = "InRun::is_first")]
+    pub run: InRun,
     /// Where.
     pub point: Point,
+    /// How long after the point, in milliseconds; absent: at the point itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
+}
+
+/// In which run of an experiment a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InRun {
+    /// In the one that the scheduler started first. What it leaves over, because an earlier fault
+    /// ended it, strikes the next one.
+    #[default]
+    First,
+    /// In the one that an earlier fault started beside the first.
+    Second,
+    /// In the next scheduled one.
+    Next,
+}
+
+impl InRun {
+    fn is_first(&self) -> bool {
+        *self == InRun::First
+    }
+}
+
+impl FaultRecord {
+    /// A fault at a point of the first run.
+    pub fn new(fault: &str, scope: Option<&str>, point: Point) -> FaultRecord {
+        FaultRecord {
+            fault: fault.to_owned(),
+            scope: scope.map(str::to_owned),
+            run: InRun::First,
+            point,
+            after_ms: None,
+        }
+    }
 }
 
 impl std::fmt::Display for FaultRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.fault)?;
         match self.scope.as_deref() {
-            Some(scope @ ("process" | "leader" | "group" | "tree")) => {
-                write!(f, "{} to the {scope}, {}", self.fault, self.point)
-            }
-            Some(setting) => write!(f, "{} ({setting}), {}", self.fault, self.point),
-            None => write!(f, "{}, {}", self.fault, self.point),
+            Some(scope) if self.fault.starts_with("sig") => write!(f, " to the {scope}")?,
+            Some(mode) if self.fault.starts_with("systemd-") => write!(f, " (KillMode={mode})")?,
+            Some(setting) => write!(f, " ({setting})")?,
+            None => {}
+        }
+        match self.run {
+            InRun::First => {}
+            InRun::Second => f.write_str(" in the second run")?,
+            InRun::Next => f.write_str(" in the next run")?,
+        }
+        match self.after_ms {
+            Some(ms) if self.point.op == START => write!(f, ", {ms} ms after the start"),
+            Some(ms) => write!(f, ", {ms} ms after {}", self.point),
+            None => write!(f, ", {}", self.point),
         }
     }
 }
+
+/// The operation of the instant at which a run is started: only times are counted from it.
+pub const START: &str = "start";
 
 /// A violated judgement as the JSON report shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +162,12 @@ pub struct ExperimentRecord {
     /// could not be proven), if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inconclusive: Option<String>,
+    /// Why nothing came of its fault, if nothing did: it is set aside, and shown as not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spared: Option<String>,
+    /// What came of a memory limit; for faults that set one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryRecord>,
     /// Exit of the faulted run, the recovery and the idle run, such as `exit 0` or `SIGKILL`.
     pub exits: Vec<String>,
     /// Names of the artifact, lock and state files after the faulted run, with what each was.
@@ -120,6 +178,118 @@ pub struct ExperimentRecord {
     pub wall_ms: u64,
     /// CPU milliseconds of the subject's own runs.
     pub cpu_ms: u64,
+    /// Milliseconds of each run on the wall.
+    #[serde(default)]
+    pub runs_ms: Vec<u64>,
+    /// Where its runs came to after the fault, if that was asked for. Not in reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Box<Followed>>,
+}
+
+impl ExperimentRecord {
+    /// An experiment of which nothing is known but what was to be done.
+    pub fn new(id: &str, faults: Vec<FaultRecord>, verdict: Verdict) -> ExperimentRecord {
+        ExperimentRecord {
+            id: id.to_owned(),
+            faults,
+            verdict,
+            violations: Vec::new(),
+            judgements: Vec::new(),
+            inconclusive: None,
+            spared: None,
+            memory: None,
+            exits: Vec::new(),
+            aftermath: Vec::new(),
+            recovery_output: String::new(),
+            wall_ms: 0,
+            cpu_ms: 0,
+            runs_ms: Vec::new(),
+            followed: None,
+        }
+    }
+}
+
+/// Points that the runs of an experiment came to after its fault: where they can be killed, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Of the faulted run itself.
+    pub same: Vec<Point>,
+    /// Of the run that was started beside it.
+    pub second: Vec<Point>,
+    /// Of the next scheduled run.
+    pub next: Vec<Point>,
+}
+
+/// What came of a memory limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRecord {
+    /// The limit that was in force last, in bytes; `None`: none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The most that was in use, in bytes, the page cache included; `None` where the kernel does
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<u64>,
+    /// Whom the kernel killed, in order.
+    pub kills: Vec<OomKill>,
+}
+
+/// A process that the kernel killed for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKill {
+    /// Its lineage.
+    pub process: String,
+    /// The last effect that the run had come to; `None`: it had come to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Point>,
+    /// The next one that it came to, if it came to any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Point>,
+}
+
+/// How many kills are told one by one: of a process that is started again and again they are all
+/// the same.
+const KILLS_TOLD: usize = 3;
+
+impl std::fmt::Display for MemoryRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let limit =
+            self.limit.map_or_else(|| "no memory limit".to_owned(), |l| format!("memory limit {}", mib(l)));
+        write!(f, "{limit}")?;
+        if let Some(peak) = self.peak {
+            write!(f, ", peak {}", mib(peak))?;
+        }
+        if self.kills.is_empty() {
+            return f.write_str(": the kernel killed nobody");
+        }
+        f.write_str(": the kernel killed ")?;
+        for (index, kill) in self.kills.iter().take(KILLS_TOLD).enumerate() {
+            write!(f, "{}{kill}", if index == 0 { "" } else { ", then " })?;
+        }
+        match self.kills.len().saturating_sub(KILLS_TOLD) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
+    }
+}
+
+impl std::fmt::Display for OomKill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.process)?;
+        // A point is the instant before its effect.
+        let effect = |point: &Point| format!("`{point}`").replacen("`before ", "`", 1);
+        match (&self.after, &self.before) {
+            (Some(after), Some(before)) => write!(f, " between {} and {}", effect(after), effect(before)),
+            (Some(after), None) => write!(f, " after {}", effect(after)),
+            (None, Some(before)) => write!(f, " before {}", effect(before)),
+            (None, None) => f.write_str(" before it had done anything"),
+        }
+    }
+}
+
+/// Bytes for a person.
+pub(crate) fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
 }
 
 /// Something a sweep did not try, and why: nothing is skipped silently.
@@ -267,4 +437,48 @@ pub enum Event {
     },
     /// The scenario's run is over.
     Ended(Box<Summary>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_oom_kill_is_told_with_limit_peak_victim_and_place() {
+        let point = |text: &str| Some(text.parse().unwrap());
+        let kill = OomKill {
+            process: "renew.sh > awk".into(),
+            after: point("before renew.sh > mv: rename /a #2"),
+            before: point("before renew.sh: exit"),
+        };
+        let early = OomKill { process: "renew.sh".into(), after: None, before: None };
+        let memory = |kills| MemoryRecord { limit: Some(9 << 19), peak: Some(4 << 20), kills };
+        assert_eq!(
+            memory(vec![kill]).to_string(),
+            "memory limit 4.5 MiB, peak 4.0 MiB: the kernel killed renew.sh > awk between \
+             `renew.sh > mv: rename /a #2` and `renew.sh: exit`"
+        );
+        let many = memory(vec![early; 5]).to_string();
+        assert!(many.ends_with("then renew.sh before it had done anything, and 2 more"), "{many}");
+        assert!(memory(vec![]).to_string().ends_with("the kernel killed nobody"));
+    }
+
+    #[test]
+    fn a_fault_is_told_with_what_its_setting_means() {
+        let told = |fault: &str, scope: &str| {
+            let point = Point {
+                side: crate::point::Side::Before,
+                process: "renew.sh".into(),
+                op: "exit".into(),
+                role: String::new(),
+                occurrence: 1,
+            };
+            let record = FaultRecord::new(fault, Some(scope), point);
+            record.to_string().split(',').next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(told("sigterm", "process"), "sigterm to the process");
+        assert_eq!(told("systemd-stop", "process"), "systemd-stop (KillMode=process)");
+        assert_eq!(told("pkill-f", "tree"), "pkill-f (tree)");
+        assert_eq!(told("clock-back", "90d"), "clock-back (90d)");
+    }
 }

@@ -6,8 +6,8 @@ use ring::digest::{SHA256, digest};
 
 use crate::{
     census::Census,
-    event::{Coverage, ExperimentRecord, Finding, InvariantCount, Skipped, Summary},
-    fault,
+    event::{Coverage, ExperimentRecord, FaultRecord, Finding, InRun, InvariantCount, Skipped, Summary},
+    fault::{self, memory},
     invariant::{self, LEFT_OVER, WITHOUT_LOCK},
     plan::Plan,
     point::Point,
@@ -204,7 +204,7 @@ impl Tally<'_> {
                 let finding = Finding {
                     title: self.title(smallest, &invariant, at(smallest)),
                     replay: format!("roulette replay {id}"),
-                    detail: detail.clone(),
+                    detail: with_memory(detail, smallest),
                     experiments: group.iter().map(|(r, _)| r.id.clone()).collect(),
                     expected: None,
                     invariant,
@@ -219,8 +219,26 @@ impl Tally<'_> {
 
     fn title(&self, record: &ExperimentRecord, invariant: &str, place: Option<usize>) -> String {
         let promise = broken(invariant);
-        let Some(fault) = record.faults.first() else { return format!("undisturbed: {promise}") };
+        let Some((fault, further)) = record.faults.split_first() else {
+            return format!("undisturbed: {promise}");
+        };
+        let promise = match further {
+            [] => promise.to_owned(),
+            further => {
+                let more: Vec<String> = further.iter().map(further_fault).collect();
+                format!("{promise} (then {})", more.join(", then "))
+            }
+        };
+        if let Some(ms) = fault.after_ms {
+            return format!(
+                "{} {ms} ms after the start: {promise}",
+                sender(&fault.fault, fault.scope.as_deref())
+            );
+        }
         let sender = sender(&fault.fault, fault.scope.as_deref());
+        if fault.point.is_start() {
+            return format!("{sender}: {promise}");
+        }
         let Some(place) = place else { return format!("{sender} {}: {promise}", fault.point) };
         let effects = &self.census.effects;
         let here = &effects[place];
@@ -235,6 +253,14 @@ impl Tally<'_> {
             Some(before) => format!("{sender} between {} and {}: {promise}", before.title(), here.title()),
             None => format!("{sender} before {}: {promise}", here.title()),
         }
+    }
+}
+
+/// What was seen, and whom the kernel killed before, if it killed.
+fn with_memory(detail: &str, record: &ExperimentRecord) -> String {
+    match &record.memory {
+        Some(memory) => format!("{detail}; {memory}"),
+        None => detail.to_owned(),
     }
 }
 
@@ -260,7 +286,22 @@ fn sender(fault: &str, scope: Option<&str>) -> String {
     match scope {
         Some("process") if act.ends_with("ed") => format!("one process {act}"),
         Some("leader") => format!("the leader alone {act}"),
+        Some(limit) if fault == memory::LIMIT => format!("{act} at {limit}"),
         _ => act,
+    }
+}
+
+/// A fault after the first, for titles.
+fn further_fault(fault: &FaultRecord) -> String {
+    let act = sender(&fault.fault, fault.scope.as_deref());
+    let who = match fault.run {
+        InRun::First => "",
+        InRun::Second => "the second run ",
+        InRun::Next => "the next run ",
+    };
+    match fault.after_ms {
+        Some(ms) => format!("{who}{act} {ms} ms after the start"),
+        None => format!("{who}{act} {}", fault.point),
     }
 }
 

@@ -44,14 +44,25 @@ struct GateState {
     wanted: Vec<(String, u32)>,
     /// Numbers of requests whose answer is not passed back.
     cut: Vec<u64>,
+    /// Whether orders stay in `processing` once they are finalized.
+    orders_stay: bool,
+    /// Whether one has.
+    order_stayed: bool,
 }
 
 impl RequestGate {
     /// A gate that lets everything pass until [`RequestGate::begin`].
     pub fn new(waker: Waker) -> (Arc<RequestGate>, mpsc::Receiver<Arrival>) {
         let (arrivals, receiver) = mpsc::channel();
-        let state =
-            GateState { arrivals, counts: HashMap::new(), all: false, wanted: Vec::new(), cut: Vec::new() };
+        let state = GateState {
+            arrivals,
+            counts: HashMap::new(),
+            all: false,
+            wanted: Vec::new(),
+            cut: Vec::new(),
+            orders_stay: false,
+            order_stayed: false,
+        };
         (Arc::new(RequestGate { state: Mutex::new(state), waker }), receiver)
     }
 
@@ -59,7 +70,8 @@ impl RequestGate {
     pub fn begin(&self, assignment: &Assignment<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.counts.clear();
-        state.all = assignment.detail == Detail::Census;
+        (state.orders_stay, state.order_stayed) = (false, false);
+        state.all = assignment.detail != Detail::Plain;
         state.wanted =
             assignment.faults.iter().map(|fault| (fault.point.op.clone(), fault.point.occurrence)).collect();
     }
@@ -69,18 +81,32 @@ impl RequestGate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).cut.push(number);
     }
 
+    /// From now on until the run is over, orders stay in `processing` once they are finalized.
+    pub fn keep_processing(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).orders_stay = true;
+    }
+
+    /// Whether a client was told that a finalized order is in `processing`.
+    pub fn kept_processing(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).order_stayed
+    }
+
     /// The run is over.
     pub fn end(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.all = false;
+        state.orders_stay = false;
         state.wanted.clear();
     }
 }
 
 impl Gate for RequestGate {
     fn at(&self, request: &Request, instant: Instant) -> Decision {
-        let Some((op, class)) = named(request.step) else { return Decision::Pass };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = state.orders_stay && matches!(request.step, Step::Order | Step::Finalize);
+        let Some((op, class)) = named(request.step) else {
+            return if stays && instant == Instant::Answered { Decision::Processing } else { Decision::Pass };
+        };
         let count = state.counts.entry(request.step).or_insert(0);
         if instant == Instant::Answered {
             // One that the CA refused (a bad nonce) made it do nothing: the next try is the one
@@ -91,6 +117,10 @@ impl Gate for RequestGate {
             if let Some(cut) = state.cut.iter().position(|number| *number == request.number) {
                 state.cut.swap_remove(cut);
                 return Decision::Cut;
+            }
+            if stays {
+                state.order_stayed |= request.status.is_some_and(|status| status < 400);
+                return Decision::Processing;
             }
             return Decision::Pass;
         }

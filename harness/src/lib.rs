@@ -25,6 +25,7 @@ pub mod plan;
 pub mod point;
 pub mod process;
 pub mod procfs;
+pub mod regression;
 pub mod report;
 pub mod role;
 pub mod run;

@@ -67,6 +67,10 @@ pub const SCRATCH_MIB: u64 = 1024;
 
 /// The same as a share of the machine's memory, for small machines: this many worlds fill it.
 pub const SCRATCH_SHARE: u64 = 8;
+
+/// Size of a stage's `/run` and `/dev/shm` in MiB, which are in memory: locks, process ids, sockets.
+pub const MEMORY_MIB: u64 = 64;
+
 /// Pause between two questions whether a starting Pebble or DNS server answers. Short against
 /// their start, long against the question.
 pub const CA_POLL: Duration = Duration::from_millis(20);
@@ -180,11 +184,25 @@ pub const SURVIVORS_LOCKED: Duration = Duration::from_secs(8);
 /// matters is only that a subject that cleans up in order has the time to.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a pod's preStop hook lets the subject go on.
-pub const PRE_STOP: Duration = Duration::from_millis(50);
+/// How late a slow CA answers: longer than an impatient client waits, which in turn waits longer than a
+/// machine under load takes for an answer.
+pub const SLOW_ANSWER: Duration = Duration::from_secs(4);
 
-/// How late a slow CA answers.
-pub const SLOW_ANSWER: Duration = Duration::from_secs(2);
+/// Added to the deadline of a run whose order stays in `processing`: clients give up by themselves.
+/// certbot asks for 90 s, lego for 30 s.
+pub const PROCESSING_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a slow hook or helper is held at its start: longer than a pipeline that only sleeps a
+/// moment for it waits.
+pub const HOOK_SLOW: Duration = Duration::from_secs(2);
+
+/// How often a held process is looked at for a signal that somebody has sent it: soon against the
+/// timeouts that pipelines give their hooks.
+pub const HELD_LOOK: Duration = Duration::from_millis(20);
+
+/// `TimeoutStartSec=` as experiments have it: how long a hook or helper hangs before the run is
+/// stopped for it. In production it is 90 s or more, or there is none.
+pub const START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A second run that has shown no effect for this long while the first is held is waiting for it.
 pub const SECOND_RUN_BLOCKED: Duration = Duration::from_secs(2);
@@ -192,5 +210,48 @@ pub const SECOND_RUN_BLOCKED: Duration = Duration::from_secs(2);
 /// uninterruptible wait takes longer than a moment.
 pub const KILLED: Duration = Duration::from_secs(2);
 
+/// Pause between two looks whether a control group can be removed: its dead are waited for in
+/// microseconds.
+pub const CGROUP_POLL: Duration = Duration::from_millis(1);
+
+/// Memory limits that are tried when the scenario names no other number: what dies first under
+/// each differs by where in the run memory is needed, which is a handful of places.
+pub const MEMORY_LIMITS: u32 = 5;
+
+/// The first memory limit that is tried where the kernel does not say what the clean run used, in
+/// bytes; it is doubled until the run holds.
+pub const MEMORY_FIRST: u64 = 16 << 20;
+
+/// No higher limit is tried: a run that is killed under it is not killed for want of memory of its
+/// own.
+pub const MEMORY_MOST: u64 = 8 << 30;
+
+/// Bisecting ends when two limits are closer than this part of the higher one: a run's need differs
+/// by as much from one time to the next.
+pub const MEMORY_GRAIN: u64 = 16;
+
+/// The same for small ones, in bytes: the kernel charges memory in batches of this size for each
+/// core.
+pub const MEMORY_STEP: u64 = 256 << 10;
+
 /// Violated experiments of a spin that are shrunk: each takes a handful of further experiments.
 pub const SHRUNK: usize = 10;
+/// Smaller experiments that are tried for each promise that a spin found broken.
+pub const SHRINK_TRIES: usize = 24;
+
+/// Runs that are started at once where a scenario does not say how many: a timer, a cron job and two
+/// people.
+pub const AT_ONCE: u32 = 4;
+
+/// Most runs that may be asked for at once: each is a whole process tree under the tracer.
+pub const AT_ONCE_MOST: u32 = 32;
+
+/// How often runs are started at once: once together, then with jitter.
+pub const AT_ONCE_DRAWS: u32 = 5;
+
+/// Points of the first run at which the second one is killed at its own points, for each way the
+/// second one goes: what it comes to is the same there.
+pub const SECOND_KILLED_AT: usize = 3;
+
+/// Draws in a row that may be repeats before a spin is over: everything has come up.
+pub const DRAWN_AGAIN: u32 = 1000;

@@ -94,6 +94,7 @@ impl Narrator {
                 lines.push(format!(" >>>  {fault}"));
                 lines
             }
+            Told::OutOfMemory(process) => vec![format!(" >>>  out of memory: the kernel killed {process}")],
             Told::Ended(process, end) => {
                 let mut lines = self.logged();
                 lines.push(format!("      {process}: {end}"));

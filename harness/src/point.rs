@@ -40,6 +40,27 @@ pub struct Point {
     pub occurrence: u32,
 }
 
+/// The operation of the point at which a run starts: no effect, and there before all of them.
+const START: &str = "start";
+
+impl Point {
+    /// The instant at which a run of the leader `process` starts.
+    pub fn start(process: &str) -> Point {
+        Point {
+            side: Side::Before,
+            process: process.to_owned(),
+            op: START.to_owned(),
+            role: String::new(),
+            occurrence: 1,
+        }
+    }
+
+    /// Whether it is where a run starts.
+    pub fn is_start(&self) -> bool {
+        self.op == START && self.role.is_empty()
+    }
+}
+
 impl std::fmt::Display for Point {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}: {}", self.side, self.process, self.op)?;

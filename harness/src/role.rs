@@ -97,7 +97,12 @@ fn random_tail(folder: &str, name: &str) -> usize {
     if bytes.len() >= PYTHON_TAIL && bytes[bytes.len() - PYTHON_TAIL..].iter().all(|b| python(*b)) {
         let alone = matches!(folder, "/tmp" | "/var/tmp" | "/usr/tmp");
         match bytes.len().checked_sub(PYTHON_TAIL + 1).map(|before| bytes[before]) {
-            Some(b'-' | b'_' | b'.') => return PYTHON_TAIL,
+            // After something random it is only the end of that.
+            Some(b'-' | b'_' | b'.')
+                if !component_role(&name[..bytes.len() - PYTHON_TAIL]).contains(RANDOM) =>
+            {
+                return PYTHON_TAIL;
+            }
             None if alone => return PYTHON_TAIL,
             _ => {}
         }
@@ -259,6 +264,7 @@ mod tests {
         assert_eq!(roles.of("/etc/ssl/.key.abcdef/file1"), "/etc/ssl/.key.{X}/file{N}");
         assert_eq!(roles.of("/etc/ssl/.key.ghijkl"), "/etc/ssl/.key.ghijkl");
         for token in [
+            "2WnhRRkOcAcQhLw4-jq9_5V7GGKwMYh1qLhBcfyPcB6ZVxC3bmQ7J-a5w_qu2x",
             "2WnhRRkOcAcQhLw4-jq9_5V7GGKwMYh1qLhBcfyPcB6ZVxC3bmQ7J-65wbqU",
             "n9JT7oKhiBHhs0Lt-nVyJAWddrdFVuGYaKlQgmSd2I8iH0jowgXX1mh939MI",
             "nffmlq-iBHhs0LtQ-nVyJAWddrdFVuGYaKlQgmSd2I8iH0jowgXX1mh939MI",

@@ -24,7 +24,11 @@ use crate::{
     procfs::Proc,
     run::Calls,
     scenario::Scenario,
-    world::{self, World, WorldError, control::Control},
+    world::{
+        self, World, WorldError,
+        cgroup::{Groups, Place},
+        control::Control,
+    },
 };
 
 /// What a worker is told.
@@ -34,7 +38,10 @@ pub enum Order {
     /// Build the world and prepare the subject. The first order, once.
     Build(Box<Build>),
     /// Make the census.
-    Census,
+    Census {
+        /// Whether to look for the memory limits under which the kernel kills.
+        bisect: bool,
+    },
     /// Take over a census that another worker made.
     Adopt(Box<Census>),
     /// Make an experiment.
@@ -52,6 +59,8 @@ pub struct Build {
     pub programs: Programs,
     /// Which kind of world.
     pub world: WorldKind,
+    /// Where control groups are made, where that is asked for.
+    pub cgroups: Option<Place>,
 }
 
 /// What a worker answers.
@@ -174,20 +183,24 @@ fn serve(orders: &mpsc::Receiver<Order>) -> Result<(), Failure> {
     let bug = |message: &str| Failure { kind: FailureKind::Bug, message: message.to_owned() };
     let Ok(Order::Build(build)) = orders.recv() else { return Ok(()) };
     let proc = Proc::open().map_err(|error| bug(&format!("failed to open /proc: {error}")))?;
+    // Before the world hides the host's files.
+    let groups = build.cgroups.as_ref().map(Place::open).transpose();
+    let groups: Option<Groups> =
+        groups.map_err(|error| bug(&format!("failed to open the control groups: {error}")))?;
     let ageing = AgeingCa::new().map_err(|error| bug(&error.to_string()))?;
     let (handler, calls) = Calls::new();
     let mut world = world::build(build.world, &build.scenario, &build.programs, &ageing.root_pem())?;
     let _control = Control::listen(world.control_name(), handler)
         .map_err(|error| bug(&format!("failed to listen for the world's shims: {error}")))?;
     let mut bench =
-        Workbench::prepare(world.as_mut() as &mut dyn World, &build.scenario, calls, proc, &ageing)?;
+        Workbench::prepare(world.as_mut() as &mut dyn World, &build.scenario, calls, proc, &ageing, groups)?;
     say(&Answer::Built);
     let mut census: Option<Census> = None;
     while let Ok(order) = orders.recv() {
         match order {
             Order::Build(_) => return Err(bug("told to build a second world")),
-            Order::Census => {
-                let made = bench.census(None)?;
+            Order::Census { bisect } => {
+                let made = bench.census(bisect)?;
                 say(&Answer::Census(Box::new(made.clone())));
                 census = Some(made);
             }

@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{
     fault::Family,
-    lab::{Shard, WorldChoice},
+    lab::{Shard, When, WorldChoice},
     report::{Format, Output},
-    scenario::{INVARIANTS, nearest, parse_duration},
+    scenario::{INVARIANTS, Pairs, nearest, parse_duration},
 };
 
 const EXIT_CODES: &str = "\
@@ -143,6 +143,9 @@ pub(super) struct RunOptions {
     /// At most this many experiments, the first of the plan (which is spread over the whole run)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_experiments: Option<u64>,
+    /// After each fault a second one, too: `all` pairs, or at most N of them, spread
+    #[arg(long, value_name = "all|N", value_parser = pairs)]
+    pub pairs: Option<Pairs>,
     #[command(flatten)]
     pub world: WorldOptions,
 }
@@ -158,6 +161,15 @@ pub(super) struct SpinOptions {
     /// How many experiments
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// When faults strike
+    #[arg(long, value_enum, default_value_t)]
+    pub when: When,
+    /// At most this many faults in one experiment
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub most_faults: u8,
+    /// Do not save what is found beside the scenario (regressions/NAME.toml)
+    #[arg(long)]
+    pub no_save: bool,
     #[command(flatten)]
     pub judge: JudgeOptions,
     #[command(flatten)]
@@ -229,6 +241,14 @@ pub(super) struct ReportOptions {
 pub(super) struct CompletionsOptions {
     /// Which shell
     pub shell: clap_complete::Shell,
+}
+
+fn pairs(text: &str) -> Result<Pairs, String> {
+    match (text, text.parse()) {
+        ("all", _) => Ok(Pairs { most: None }),
+        (_, Ok(most @ 1..)) => Ok(Pairs { most: Some(most) }),
+        _ => Err("write `all`, or a number from 1".to_owned()),
+    }
 }
 
 fn inconclusive(text: &str) -> Result<String, String> {

@@ -57,6 +57,9 @@ pub(super) fn replay(options: &ReplayOptions) -> Result<ExitCode, CliError> {
         return Err(error);
     }
     let mut text = String::from("\n== verdict ==\n");
+    if let Some(memory) = &record.memory {
+        text.push_str(&format!("{memory}\n"));
+    }
     for line in breaches(&record.violations) {
         text.push_str(&format!("{line}\n"));
     }

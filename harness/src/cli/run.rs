@@ -18,7 +18,12 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, CliError> {
     let mut wrong: Vec<String> = Vec::new();
     for path in &options.scenarios {
         match load(path) {
-            Ok(scenario) => scenarios.push(scenario),
+            Ok(mut scenario) => {
+                if options.pairs.is_some() {
+                    scenario.faults.pairs.clone_from(&options.pairs);
+                }
+                scenarios.push(scenario);
+            }
             Err(error) => wrong.push(error.message),
         }
     }

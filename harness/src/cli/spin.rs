@@ -20,7 +20,17 @@ pub(super) fn spin(options: &SpinOptions) -> Result<ExitCode, CliError> {
     lab_options.allow_inconclusive.clone_from(&options.judge.allow_inconclusive);
     let mut session = Session::open(&options.judge.report, false, interrupt)?;
     let result = session.scenario(lab_options, |lab, tell| {
-        lab::spin(&lab::SpinOptions { lab, time: options.time, count: options.count }, tell)
+        lab::spin(
+            &lab::SpinOptions {
+                lab,
+                time: options.time,
+                count: options.count,
+                when: options.when,
+                most_faults: options.most_faults,
+                save: !options.no_save,
+            },
+            tell,
+        )
     });
     let code = result.unwrap_or_else(|error| error.show());
     session.finish()?;

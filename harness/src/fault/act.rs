@@ -9,14 +9,18 @@ pub enum Act {
     Signals {
         /// In order.
         volleys: Vec<Volley>,
-        /// Whether the machine boots again when the run is over: `/run` and `/tmp` are empty, and
-        /// the server has been started anew.
-        reboot: bool,
+        /// What lies between this run and the next.
+        between: Between,
     },
     /// A second run is started while this one is held.
     SecondRun {
         /// Whether all of this run is stopped (SIGSTOP), not only the task at the point.
         stopped: bool,
+    },
+    /// More runs are started beside this one, each after its time.
+    MoreRuns {
+        /// Sorted.
+        delays: Vec<Duration>,
     },
     /// The syscall fails without having run.
     Refuse {
@@ -27,10 +31,46 @@ pub enum Act {
     },
     /// The write is cut to half its length.
     ShortWrite,
+    /// The disk is full until the run is over: what the run frees, somebody else takes.
+    FillDisk,
     /// Something happens between the CA and the subject.
     Ca(CaAct),
+    /// The run's memory is limited from its start.
+    LimitMemory {
+        /// To this much.
+        bytes: u64,
+    },
+    /// The run's memory is limited to what it cannot do without now.
+    LowerMemory,
     /// The world's server is killed; it is started again when the run is over.
     KillServer,
+    /// The world's server refuses every reload and restart until the run is over.
+    RefuseReloads,
+    /// The child whose start is the point is held right after it, for this long. Then it goes on;
+    /// or, if signals are to follow, it never does by itself.
+    HoldStart {
+        /// How long.
+        time: Duration,
+        /// What ends the waiting. Empty: it goes on.
+        volleys: Vec<Volley>,
+    },
+    /// The subject is told another time until the run is over.
+    StepClock {
+        /// How much later than it is; earlier, if negative.
+        seconds: i64,
+    },
+}
+
+/// What lies between the run that got signals and the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Between {
+    /// Time only.
+    Nothing,
+    /// The next run is in a new pod: every process is gone, and `/run` and `/tmp` are empty. The
+    /// server is in a pod of its own.
+    NewPod,
+    /// The machine boots again: the same, and the server has been started anew.
+    Boot,
 }
 
 /// What happens to a request to the CA.
@@ -52,6 +92,9 @@ pub enum CaAct {
     CutAfter,
     /// The answer comes late.
     Delay(Duration),
+    /// The CA acts, and the order stays in `processing` (RFC 8555 section 7.1.6) as long as the
+    /// run lasts; so does every other one that it finalizes.
+    Processing,
 }
 
 /// Signals sent at one moment.

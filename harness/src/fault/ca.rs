@@ -38,6 +38,7 @@ pub const FAULTS: &[&dyn Fault] = &[
     &Trouble { name: "cut-before", models: "connection cut before the CA acted", act: CaAct::CutBefore },
     &Trouble { name: "cut-after", models: "connection cut after the CA acted", act: CaAct::CutAfter },
     &Trouble { name: "slow", models: "the CA is slow", act: CaAct::Delay(limits::SLOW_ANSWER) },
+    &Trouble { name: "processing", models: "the order stays in processing", act: CaAct::Processing },
 ];
 
 struct Trouble {
@@ -64,6 +65,7 @@ impl Fault for Trouble {
         let signed = effect.class == Class::Request;
         match self.name {
             "bad-nonce" | "account-unknown" => signed && effect.record.op != "newAccount",
+            "processing" => effect.record.op == "finalize",
             _ => signed || effect.class == Class::Query,
         }
     }

@@ -12,6 +12,7 @@ pub const FAULTS: &[&dyn Fault] = &[
     &Refused { name: "erofs", errno: EROFS, models: "filesystem became read-only" },
     &Refused { name: "eio", errno: EIO, models: "input/output error" },
     &ShortWrite,
+    &DiskFull,
 ];
 
 /// An error number instead of the effect.
@@ -44,6 +45,10 @@ impl Fault for Refused {
 
     fn models(&self) -> &'static str {
         self.models
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &LASTING
     }
 
     fn strikes_at(&self, effect: &CensusEffect) -> bool {
@@ -82,6 +87,38 @@ impl Fault for ShortWrite {
 
     fn act(&self, _record: &FaultRecord) -> Option<Act> {
         Some(Act::ShortWrite)
+    }
+}
+
+/// A disk with no free block, for as long as the run lasts.
+struct DiskFull;
+
+impl Fault for DiskFull {
+    fn name(&self) -> &'static str {
+        "disk-full"
+    }
+
+    fn family(&self) -> Family {
+        Family::Disk
+    }
+
+    fn models(&self) -> &'static str {
+        "disk full"
+    }
+
+    fn needs_private_world(&self) -> bool {
+        true
+    }
+
+    fn strikes_at(&self, effect: &CensusEffect) -> bool {
+        // Names need no block: a disk that is full before one is full before the next of these.
+        effect.class == Class::Change
+            && !effect.record.path.starts_with("/run/")
+            && ["write", "fallocate", "clone"].contains(&effect.record.op.as_str())
+    }
+
+    fn act(&self, _record: &FaultRecord) -> Option<Act> {
+        Some(Act::FillDisk)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A single signal at a point: `sigkill`, `sigterm`, `sigint`, `sighup` to the process at the
 //! point, the leader, its group or the whole tree.
 
-use super::{Act, Family, Fault, Recipients, Volley, When};
+use super::{Act, Between, Family, Fault, Recipients, Volley, When};
 use crate::{
     census::CensusEffect,
     effect::Class,
@@ -43,7 +43,7 @@ impl Fault for KillSignal {
     fn act(&self, record: &FaultRecord) -> Option<Act> {
         let to = Scope::ALL.into_iter().find(|scope| Some(scope.name()) == record.scope.as_deref())?.into();
         let volleys = vec![Volley { when: When::AtPoint, signal: self.number(), to }];
-        Some(Act::Signals { volleys, reboot: false })
+        Some(Act::Signals { volleys, between: Between::Nothing })
     }
 }
 

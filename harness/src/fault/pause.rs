@@ -2,7 +2,7 @@
 //! than a second run takes, and longer than any lease; then it goes on as if nothing had been.
 
 use super::{Act, Family, Fault};
-use crate::{census::CensusEffect, effect::Class, event::FaultRecord};
+use crate::{census::CensusEffect, event::FaultRecord};
 
 /// The faults of this family.
 pub const FAULTS: &[&dyn Fault] = &[&Pause];
@@ -23,7 +23,7 @@ impl Fault for Pause {
     }
 
     fn strikes_at(&self, effect: &CensusEffect) -> bool {
-        matches!(effect.class, Class::Change | Class::Lock | Class::Request | Class::Signal)
+        effect.class.decides()
     }
 
     fn act(&self, _record: &FaultRecord) -> Option<Act> {

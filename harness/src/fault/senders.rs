@@ -2,8 +2,8 @@
 
 use nix::libc::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
-use super::{Act, Family, Fault, Recipients, Volley, When};
-use crate::{census::CensusEffect, effect::Class, event::FaultRecord, limits};
+use super::{Act, Between, Family, Fault, Recipients, Volley, When};
+use crate::{census::CensusEffect, event::FaultRecord, limits};
 
 /// The faults of this family.
 pub const FAULTS: &[&dyn Fault] = &[
@@ -69,12 +69,15 @@ impl Fault for Sender {
         }
     }
 
-    fn strikes_at(&self, effect: &CensusEffect) -> bool {
-        match effect.class {
-            Class::Change | Class::Lock | Class::Request | Class::Signal => true,
-            Class::Control => effect.by_leader && effect.record.op == "exit",
-            Class::Log | Class::Sync | Class::Query => false,
+    fn settings(&self) -> &'static [&'static str] {
+        match self {
+            Sender::SystemdStop | Sender::SystemdTimeout => &KILL_MODES,
+            _ => &[],
         }
+    }
+
+    fn strikes_at(&self, effect: &CensusEffect) -> bool {
+        effect.class.decides() || effect.by_leader && effect.record.op == "exit"
     }
 
     fn act(&self, record: &FaultRecord) -> Option<Act> {
@@ -100,13 +103,9 @@ impl Fault for Sender {
                 }
             }
             // The runtime signals process 1 of the container; the kernel kills the others with it.
-            Sender::DockerStop => vec![
+            // A preStop hook only makes it later, which is another point.
+            Sender::DockerStop | Sender::PodDelete => vec![
                 at_point(SIGTERM, Recipients::Leader),
-                Volley { when: When::LeaderGone(grace), signal: SIGKILL, to: Recipients::Tree },
-            ],
-            // The same, later: the subject goes on while the preStop hook runs.
-            Sender::PodDelete => vec![
-                Volley { when: When::After(limits::PRE_STOP), signal: SIGTERM, to: Recipients::Leader },
                 Volley { when: When::LeaderGone(grace), signal: SIGKILL, to: Recipients::Tree },
             ],
             Sender::OomKill => vec![at_point(SIGKILL, Recipients::Process)],
@@ -118,7 +117,12 @@ impl Fault for Sender {
             Sender::CtrlC => vec![at_point(SIGINT, Recipients::Group)],
             Sender::Hangup => vec![at_point(SIGHUP, Recipients::Group)],
         };
-        Some(Act::Signals { volleys, reboot: *self == Sender::Reboot })
+        let between = match self {
+            Sender::PodDelete => Between::NewPod,
+            Sender::Reboot => Between::Boot,
+            _ => Between::Nothing,
+        };
+        Some(Act::Signals { volleys, between })
     }
 }
 

@@ -33,6 +33,9 @@ pub enum Decision {
     },
     /// Close the connection without an answer.
     Cut,
+    /// Go on, but the order in the answer is still in `processing` (RFC 8555 section 7.1.6), and
+    /// has no certificate yet. Only where the CA has answered.
+    Processing,
 }
 
 /// Decides about requests. Called on the front's own thread: must not block.

@@ -29,7 +29,7 @@ use crate::limits;
 
 use super::{
     Decision, Gate, Instant, Request, Step,
-    step::{DIRECTORY_PATH, PEBBLE_DIRECTORY_PATH, Paths, only_asks},
+    step::{DIRECTORY_PATH, PEBBLE_DIRECTORY_PATH, Paths, nonce_of, only_asks},
     upstream::Upstream,
 };
 
@@ -93,25 +93,34 @@ impl Ledger {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     }
 
-    /// Asks the gate and waits as it wants. `None`: go on.
-    async fn ask(&self, request: &Request, instant: Instant) -> Option<Result<Answer, Cut>> {
-        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+    /// Asks the gate and waits as it wants.
+    async fn ask(&self, request: &Request, instant: Instant) -> Asked {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(gate) = gate else { return Asked::GoOn };
         let mut decision = gate.at(request, instant);
         loop {
             match decision {
-                Decision::Pass => return None,
+                Decision::Pass => return Asked::GoOn,
                 Decision::Hold(receiver) => decision = receiver.await.unwrap_or(Decision::Pass),
                 Decision::Delay(time) => {
                     tokio::time::sleep(time).await;
-                    return None;
+                    return Asked::GoOn;
                 }
                 Decision::Answer { status, headers, body } => {
-                    return Some(Ok(injected(status, &headers, body)));
+                    return Asked::Instead(Ok(injected(status, &headers, body)));
                 }
-                Decision::Cut => return Some(Err(Cut)),
+                Decision::Cut => return Asked::Instead(Err(Cut)),
+                Decision::Processing => return Asked::Processing,
             }
         }
     }
+}
+
+/// What the gate has decided.
+enum Asked {
+    GoOn,
+    Instead(Result<Answer, Cut>),
+    Processing,
 }
 
 /// The front of one CA.
@@ -121,11 +130,20 @@ pub(super) struct Front {
     paths: RwLock<Paths>,
     /// Hashes of the authorizations handed out so far: 8 bytes each, for the CA's lifetime.
     authorizations: Mutex<HashSet<u64>>,
+    /// Nonces of requests that a fault answered in the CA's stead. Pebble has not seen them, and to
+    /// the client they are used all the same.
+    used_nonces: Mutex<HashSet<String>>,
 }
 
 impl Front {
     pub fn new(ledger: Arc<Ledger>, pebble: Upstream, paths: Paths) -> Front {
-        Front { ledger, pebble, paths: RwLock::new(paths), authorizations: Mutex::default() }
+        Front {
+            ledger,
+            pebble,
+            paths: RwLock::new(paths),
+            authorizations: Mutex::default(),
+            used_nonces: Mutex::default(),
+        }
     }
 
     /// Serves clients for ever. A connection has no time limit: a client may be stopped for as
@@ -185,8 +203,18 @@ impl Front {
 
     async fn decide(&self, request: &mut Request, head: request::Parts, body: Bytes) -> Result<Answer, Cut> {
         let post_from = (head.method == Method::POST).then(|| head.headers.get(header::HOST).cloned());
-        if let Some(outcome) = self.ledger.ask(request, Instant::Arrived).await {
+        let nonce = nonce_of(&body);
+        let outcome = if nonce.as_ref().is_some_and(|nonce| self.is_used(nonce)) {
+            let detail = "the nonce was used before";
+            Asked::Instead(Ok(problem(StatusCode::BAD_REQUEST, "badNonce", detail, HeaderMap::new())))
+        } else {
+            self.ledger.ask(request, Instant::Arrived).await
+        };
+        if let Asked::Instead(outcome) = outcome {
             request.status = outcome.as_ref().ok().map(|answer| answer.status().as_u16());
+            if outcome.is_ok() {
+                self.use_up(nonce);
+            }
             return match post_from {
                 Some(host) => Ok(self.with_nonce(outcome?, host).await),
                 None => outcome,
@@ -196,8 +224,9 @@ impl Front {
         request.status = Some(answer.status().as_u16());
         let nonce = answer.headers().get(REPLAY_NONCE).cloned();
         match self.ledger.ask(request, Instant::Answered).await {
-            None => Ok(answer),
-            Some(outcome) => {
+            Asked::GoOn => Ok(answer),
+            Asked::Processing => Ok(still_processing(answer).await),
+            Asked::Instead(outcome) => {
                 let mut instead = outcome?;
                 if let Some(nonce) = nonce {
                     instead.headers_mut().entry(REPLAY_NONCE).or_insert(nonce);
@@ -269,6 +298,15 @@ impl Front {
         })
     }
 
+    /// A nonce is good for one request (RFC 8555 section 6.5).
+    fn is_used(&self, nonce: &str) -> bool {
+        self.used_nonces.lock().unwrap_or_else(PoisonError::into_inner).contains(nonce)
+    }
+
+    fn use_up(&self, nonce: Option<String>) {
+        self.used_nonces.lock().unwrap_or_else(PoisonError::into_inner).extend(nonce);
+    }
+
     /// An answer that a fault gives to a POST has a fresh nonce, as a CA's has (RFC 8555 section
     /// 6.5): without it a client has nothing to try again with.
     async fn with_nonce(&self, mut answer: Answer, host: Option<HeaderValue>) -> Answer {
@@ -326,6 +364,22 @@ fn problem(status: StatusCode, kind: &str, detail: &str, mut headers: HeaderMap)
         answer.headers_mut().insert(REPLAY_NONCE, nonce);
     }
     answer
+}
+
+/// The CA's answer, with an order that is being finalized or is done put back to `processing`: there
+/// is no certificate yet, and the client is to ask again (RFC 8555 sections 7.1.6 and 7.4).
+async fn still_processing(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes);
+    let mut order: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let finalized = matches!(order["status"].as_str(), Some("processing" | "valid"));
+    let Some(fields) = order.as_object_mut().filter(|_| finalized && head.status.is_success()) else {
+        return Response::from_parts(head, Full::new(body));
+    };
+    fields.insert("status".to_owned(), "processing".into());
+    fields.remove("certificate");
+    head.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    Response::from_parts(head, Full::new(Bytes::from(order.to_string())))
 }
 
 /// The answer a fault wants. What is not HTTP in it is left out, with a warning.

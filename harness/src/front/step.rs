@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -127,6 +128,14 @@ pub(super) fn only_asks(body: &[u8]) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|jws| jws["payload"] == "")
 }
 
+/// The nonce in a request's JWS (RFC 8555 section 6.5.2).
+pub(super) fn nonce_of(body: &[u8]) -> Option<String> {
+    let jws: Value = serde_json::from_slice(body).ok()?;
+    let protected = URL_SAFE_NO_PAD.decode(jws["protected"].as_str()?).ok()?;
+    let header: Value = serde_json::from_slice(&protected).ok()?;
+    header["nonce"].as_str().map(str::to_owned)
+}
+
 /// The path in a URL, without query.
 fn path_of(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
@@ -148,6 +157,13 @@ mod tests {
         assert!(only_asks(br#"{"protected":"e30","payload":"","signature":"AA"}"#));
         assert!(!only_asks(br#"{"protected":"e30","payload":"e30","signature":"AA"}"#));
         assert!(!only_asks(b"") && !only_asks(b"{}"));
+    }
+
+    #[test]
+    fn the_nonce_is_in_the_protected_header() {
+        let body = format!(r#"{{"protected":"{}"}}"#, URL_SAFE_NO_PAD.encode(r#"{"nonce":"abc"}"#));
+        assert_eq!(nonce_of(body.as_bytes()).as_deref(), Some("abc"));
+        assert_eq!(nonce_of(b"{}"), None);
     }
 
     #[test]

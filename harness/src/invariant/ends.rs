@@ -18,10 +18,9 @@ impl Invariant for Ends {
             return None;
         }
         Some(match evidence.run()?.end? {
-            End::Deadline => Opinion::violated(format!(
-                "still running after {} s",
-                evidence.scenario.subject.deadline.as_secs_f32()
-            )),
+            End::Deadline => {
+                Opinion::violated(format!("still running after {} s", evidence.run()?.wall_ms / 1000))
+            }
             End::Exited(_) | End::Killed(_) => Opinion::held(),
         })
     }

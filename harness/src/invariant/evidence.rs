@@ -136,11 +136,16 @@ impl Evidence<'_> {
     /// Whether the subject's job is done, as far as it can be seen on disk: every artifact whole,
     /// matching and not due.
     pub fn disk(&self) -> Findings {
+        self.disk_at(now())
+    }
+
+    /// The same by a clock that says `now`, in seconds since the epoch.
+    pub fn disk_at(&self, now: i64) -> Findings {
         let mut findings = Findings::default();
         for state in self.artifacts {
             findings.files(state);
             findings.pair(state);
-            let days = state.days_left(now());
+            let days = state.days_left(now);
             if state.certificate == FileState::Whole && days < i64::from(self.scenario.limits.renewed_days) {
                 findings.wrong.push(format!("{} is still due: {days} days left", state.certificate_path));
             }

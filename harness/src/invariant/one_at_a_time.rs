@@ -41,8 +41,5 @@ impl Invariant for OneAtATime {
 fn undisturbed(evidence: &Evidence<'_>) -> bool {
     let mut faults = evidence.runs.iter().flat_map(|run| &run.faults).peekable();
     faults.peek().is_some()
-        && faults.all(|record| {
-            fault::find(&record.fault)
-                .is_some_and(|fault| matches!(fault.family(), Family::Collide | Family::Pause))
-        })
+        && faults.all(|record| matches!(fault::family(record), Some(Family::Collide | Family::Pause)))
 }

@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{evidence::now, *};
 use crate::{
     artifact::{ArtifactState, FileState},
+    event::FaultRecord,
+    point::{Point, Side},
     scenario::{Artifact, Faults, Limits, Lock, LockKind, Server, ServerKind, Subject},
     target::Served,
 };
@@ -434,6 +436,25 @@ fn success_reported_for_a_job_not_done_is_honest_exit() {
     Story::killed_before_the_reload()
         .with(|[aftermath, ..], _| aftermath.run.end = Some(End::Exited(0)))
         .complains_of("honest-exit");
+}
+
+#[test]
+fn a_run_whose_clock_was_behind_honestly_finds_nothing_due() {
+    let stepped = |fault: &str| {
+        let point = Point {
+            side: Side::Before,
+            process: "renew.sh".to_owned(),
+            op: "lock".to_owned(),
+            role: LOCK.to_owned(),
+            occurrence: 1,
+        };
+        let record = FaultRecord::new(fault, Some("90d"), point);
+        Story::correct().with(|[aftermath, ..], _| {
+            aftermath.run = Run { faults: vec![record], ..exited(0) };
+        })
+    };
+    stepped("clock-back").is_left_alone();
+    stepped("clock-forward").complains_of("honest-exit");
 }
 
 #[test]

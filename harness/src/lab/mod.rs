@@ -1,33 +1,46 @@
 //! The lab: hands the experiments of a scenario to workers and gathers what they found.
 
+mod firsts;
+mod memory;
 mod options;
 mod pool;
 mod spin;
+mod wheel;
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use crate::{
     census::Census,
-    event::{Event, ExperimentRecord, Skipped, Summary},
-    fault::Family,
+    event::{Event, ExperimentRecord, FaultRecord, InRun, Skipped, Summary, WorldKind},
+    fault::{self, Family, Fault},
     finding::Tally,
     plan::{self, Plan, Planned},
-    scenario::{CaTroubles, Collide, Disk, Faults, Kill, Neighbour, Pause, Senders},
+    point::Point,
+    regression::{RegressionError, Regressions},
+    scenario::{CaTroubles, Clock, Collide, Disk, Faults, Kill, Memory, Neighbour, Pause, Senders},
     verdict::Verdict,
     worker::{Answer, Failure, FailureKind, Order},
     world,
 };
 
+use firsts::Firsts;
+use memory::Granted;
 use pool::Pool;
 
 pub use options::{
-    Capability, LabError, LabErrorKind, LabOptions, ReplayOptions, Shard, SpinOptions, WorldChoice,
+    Capability, LabError, LabErrorKind, LabOptions, ReplayOptions, Shard, SpinOptions, When, WorldChoice,
 };
 pub use spin::spin;
 
 impl LabError {
     fn new(kind: LabErrorKind, message: impl Into<String>) -> LabError {
         LabError { kind, message: message.into() }
+    }
+}
+
+impl From<RegressionError> for LabError {
+    fn from(error: RegressionError) -> LabError {
+        LabError::new(LabErrorKind::Usage, error.to_string())
     }
 }
 
@@ -45,36 +58,107 @@ impl From<Failure> for LabError {
 /// Sweeps a scenario.
 pub fn run(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
     let started = Instant::now();
-    let faults = selected(&options.scenario.faults, options.faults.as_deref());
-    let mut pool = Pool::open(options, options.jobs(), tell)?;
-    let census = pool.census(tell)?;
+    // Before anything is built: it may have been edited by hand.
+    let regressions = Regressions::of(&options.scenario)?;
+    let mut faults = selected(&options.scenario.faults, options.faults.as_deref());
+    let granted = Granted::to(&mut faults)?;
+    let mut pool = Pool::open(options, options.jobs(), granted, tell)?;
+    let mut census = pool.census(tell)?;
     announce(&census, tell);
-    let mut plan = plan::sweep(&census, &faults);
+    if faults.collide.as_ref().is_some_and(|collide| collide.at_once > 1) {
+        pool.pace(&mut census, tell)?;
+    }
+    let mut plan = possible(&pool, &census, &faults);
+    let known = remembered(&regressions, options, &faults, &census, &mut plan.skipped, tell);
+    plan.experiments.retain(|planned| !known.iter().any(|known| known.id == planned.id));
+    plan.experiments.splice(0..0, known);
     let whole = plan.experiments.len();
     plan.skipped.extend(pool.denied());
     cut(&mut plan, options);
+    plan::follow(&mut plan, &faults);
     tell(planned(&plan));
     let mut records = vec![census.clean.clone()];
     tell(Event::Experiment(Box::new(census.clean.clone())));
     let swept = Instant::now();
-    let mut queue = plan.experiments.iter().cloned();
-    let interrupted = pool.sweep(&census, &mut || queue.next(), options.fail_fast, &mut |record| {
-        tell(Event::Experiment(Box::new(record.clone())));
-        records.push(record);
-    })?;
+    let mut spared = Vec::new();
+    let mut interrupted = None;
+    // What can follow an experiment of one fault is known when that has been made.
+    let mut batch = plan.experiments.clone();
+    while interrupted.is_none() && !batch.is_empty() {
+        let mut firsts = Firsts::default();
+        let mut queue = batch.into_iter();
+        interrupted = pool.sweep(&census, &mut || queue.next(), options.fail_fast, &mut |mut record| {
+            if record.spared.is_some() {
+                spared.push(record);
+                return;
+            }
+            firsts.take(&mut record);
+            tell(Event::Experiment(Box::new(record.clone())));
+            records.push(record);
+        })?;
+        batch = firsts.pairs(&mut plan, &faults, options.max_experiments);
+        if interrupted.is_none() && !batch.is_empty() {
+            plan.experiments.extend(batch.iter().cloned());
+            tell(planned(&plan));
+        }
+    }
     let sweep_s = swept.elapsed().as_secs_f64();
+    let cut_short = plan.experiments.len() < whole || interrupted.is_some() || options.faults.is_some();
+    memory::set_aside(&mut plan, &spared);
     // In the plan's order, whichever worker was done first.
     let rank = |record: &ExperimentRecord| plan.experiments.iter().position(|p| p.id == record.id);
     records.sort_by_cached_key(rank);
     let mut summary = conclude(options, &census, &plan, &records, sweep_s);
     summary.wall_s = started.elapsed().as_secs_f64();
-    if plan.experiments.len() < whole || interrupted.is_some() || options.faults.is_some() {
+    if cut_short {
         // What was not tried may be what they match.
         summary.stale_expectations.clear();
     }
     summary.interrupted = interrupted;
     tell(Event::Ended(Box::new(summary.clone())));
     Ok(summary)
+}
+
+/// The scenario's regressions that can still strike, to be tried first.
+fn remembered(
+    regressions: &Regressions,
+    options: &LabOptions,
+    faults: &Faults,
+    census: &Census,
+    skipped: &mut Vec<Skipped>,
+    tell: &mut dyn FnMut(Event),
+) -> Vec<Planned> {
+    // A limit of memory needs a world that is made for it.
+    let asked = |fault: &FaultRecord| match fault::family(fault) {
+        Some(Family::Memory) => faults.memory.is_some(),
+        family => options.faults.as_ref().is_none_or(|asked| family.is_some_and(|own| asked.contains(&own))),
+    };
+    // Only a fault's own run tells whether its point is still there; of the first run it is known.
+    let reached = |fault: &FaultRecord| {
+        fault.run != InRun::First
+            || fault.after_ms.is_some()
+            || census.effects.iter().any(|effect| effect.record.point == fault.point)
+    };
+    let (known, gone): (Vec<Planned>, Vec<Planned>) = regressions
+        .experiments()
+        .filter(|planned| planned.faults.iter().all(asked))
+        .partition(|planned| planned.faults.first().is_none_or(reached));
+    if !gone.is_empty() {
+        skipped.push(Skipped {
+            what: "regressions".into(),
+            count: gone.len() as u64,
+            why: format!(
+                "the pipeline does not come to their points any more: take them out of {}",
+                regressions.file().display()
+            ),
+        });
+    }
+    if !known.is_empty() {
+        let count = known.len();
+        let what = if count == 1 { "regression" } else { "regressions" };
+        tell(Event::Step { what: format!("{count} {what} of {} first", regressions.file().display()) });
+    }
+    known
 }
 
 /// Sums a run up. `sweep_s`: how long its experiments took, in seconds.
@@ -99,12 +183,38 @@ fn cores() -> u32 {
 
 /// Makes the clean run alone and tells its [`Event::Census`] and what a sweep would be.
 pub fn census(options: &LabOptions, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
-    let faults = selected(&options.scenario.faults, options.faults.as_deref());
-    let mut pool = Pool::open(options, 1, tell)?;
+    let mut faults = selected(&options.scenario.faults, options.faults.as_deref());
+    let granted = Granted::to(&mut faults)?;
+    let mut pool = Pool::open(options, 1, granted, tell)?;
     let census = pool.census(tell)?;
     announce(&census, tell);
-    tell(planned(&plan::sweep(&census, &faults)));
+    tell(planned(&possible(&pool, &census, &faults)));
     Ok(())
+}
+
+/// The sweep, without what the world cannot have.
+fn possible(pool: &Pool, census: &Census, faults: &Faults) -> Plan {
+    let mut plan = plan::sweep(census, faults);
+    if pool.kind == WorldKind::Private {
+        return plan;
+    }
+    let impossible = |planned: &Planned| {
+        planned.faults.iter().any(|f| fault::find(&f.fault).is_some_and(Fault::needs_private_world))
+    };
+    let all = plan.experiments.len();
+    plan.experiments.retain(|planned| !impossible(planned));
+    let left_out = (all - plan.experiments.len()) as u64;
+    if left_out > 0 {
+        let tried: HashSet<&Point> =
+            plan.experiments.iter().flat_map(|planned| &planned.faults).map(|fault| &fault.point).collect();
+        plan.points.retain(|point| tried.contains(point));
+        plan.skipped.push(Skipped {
+            what: "experiments with a full disk".to_owned(),
+            count: left_out,
+            why: "only a private world has a disk of its own".to_owned(),
+        });
+    }
+    plan
 }
 
 fn announce(census: &Census, tell: &mut dyn FnMut(Event)) {
@@ -113,6 +223,9 @@ fn announce(census: &Census, tell: &mut dyn FnMut(Event)) {
         partial: census.partial.clone(),
         wall_ms: census.wall_ms,
     });
+    if let Some(need) = memory::told(census) {
+        tell(need);
+    }
 }
 
 fn planned(plan: &Plan) -> Event {
@@ -127,15 +240,22 @@ fn planned(plan: &Plan) -> Event {
 /// Makes one experiment again, narrated in [`Event::Note`]s.
 pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<ExperimentRecord, LabError> {
     let options = &replay.lab;
-    let mut pool = Pool::open(options, 1, tell)?;
+    // What was recorded needs what it needed then; else all that the scenario asks for is planned.
+    let mut faults = match &replay.record {
+        Some(record) => {
+            let limited = record.faults.iter().any(fault::memory::is_one);
+            Faults { memory: limited.then(Memory::lowered), ..Faults::none() }
+        }
+        None => options.scenario.faults.clone(),
+    };
+    let granted = Granted::to(&mut faults)?;
+    let mut pool = Pool::open(options, 1, granted, tell)?;
     let census = pool.census(tell)?;
     let planned = match &replay.record {
-        Some(record) => Planned { id: record.id.clone(), faults: record.faults.clone() },
-        None if replay.experiment == census.clean.id => {
-            Planned { id: census.clean.id.clone(), faults: Vec::new() }
-        }
+        Some(record) => Planned::again(record),
+        None if replay.experiment == census.clean.id => Planned::clean(),
         None => {
-            let plan = plan::sweep(&census, &options.scenario.faults);
+            let plan = plan::sweep(&census, &faults);
             let known = plan.experiments.into_iter().find(|planned| planned.id == replay.experiment);
             known.ok_or_else(|| {
                 LabError::new(
@@ -152,7 +272,7 @@ pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Exp
         return Ok(census.clean);
     }
     if let Some(difference) = census.difference_to(&replay.effects) {
-        let gone = planned.faults.iter().find(|f| !census.effects.iter().any(|e| e.record.point == f.point));
+        let gone = planned.faults.iter().find(|f| !census.has(&f.point));
         let Some(gone) = gone else {
             tell(Event::Note {
                 text: format!("the subject has changed since this was recorded: {difference}"),
@@ -164,17 +284,8 @@ pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Exp
             gone.point
         );
         return Ok(ExperimentRecord {
-            id: planned.id,
-            faults: planned.faults,
-            verdict: Verdict::Inconclusive,
-            violations: Vec::new(),
-            judgements: Vec::new(),
             inconclusive: Some(why),
-            exits: Vec::new(),
-            aftermath: Vec::new(),
-            recovery_output: String::new(),
-            wall_ms: 0,
-            cpu_ms: 0,
+            ..ExperimentRecord::new(&planned.id, planned.faults, Verdict::Inconclusive)
         });
     }
     narrated(&mut pool, &planned, tell)
@@ -208,17 +319,19 @@ fn interrupted(before: &str) -> LabError {
 /// Only the families that were asked for; one that the scenario does not set up has its defaults.
 fn selected(faults: &Faults, families: Option<&[Family]>) -> Faults {
     let Some(families) = families else { return faults.clone() };
-    let mut selected = Faults::none();
+    let mut selected = Faults { pairs: faults.pairs.clone(), ..Faults::none() };
     for family in families {
         let own = faults.clone();
         match family {
             Family::Kill => selected.kill = own.kill.or_else(|| Some(Kill::default())),
             Family::Senders => selected.senders = own.senders.or_else(|| Some(Senders::default())),
             Family::Collide => selected.collide = own.collide.or_else(|| Some(Collide::default())),
+            Family::Memory => selected.memory = own.memory.or_else(|| Some(Memory::default())),
             Family::Disk => selected.disk = own.disk.or_else(|| Some(Disk::default())),
             Family::Ca => selected.ca = own.ca.or_else(|| Some(CaTroubles::default())),
             Family::Neighbour => selected.neighbour = own.neighbour.or_else(|| Some(Neighbour::default())),
             Family::Pause => selected.pause = own.pause.or_else(|| Some(Pause::default())),
+            Family::Clock => selected.clock = own.clock.or_else(|| Some(Clock::default())),
         }
     }
     selected

@@ -110,6 +110,24 @@ pub struct SpinOptions {
     pub time: Option<Duration>,
     /// How many experiments; `None`: until `time` is over.
     pub count: Option<u64>,
+    /// When faults may strike.
+    pub when: When,
+    /// Faults in one experiment, at most; at least 1.
+    pub most_faults: u8,
+    /// Whether what is found is saved beside the scenario.
+    pub save: bool,
+}
+
+/// When drawn faults strike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum When {
+    /// At points, and kills at any time, too
+    #[default]
+    Both,
+    /// At points alone: the instants that make a difference
+    Points,
+    /// Kills at random times alone: the classic roulette
+    Times,
 }
 
 /// What `replay` is asked to do.

@@ -23,7 +23,7 @@ use crate::{
     world,
 };
 
-use super::{LabError, LabErrorKind, LabOptions, interrupted};
+use super::{LabError, LabErrorKind, LabOptions, interrupted, memory::Granted};
 
 /// Workers, and what they say.
 pub(super) struct Pool {
@@ -32,6 +32,10 @@ pub(super) struct Pool {
     pub(super) interrupt: Arc<AtomicBool>,
     /// Why the worlds are no private ones, although nobody asked for others.
     pub(super) denied: Option<String>,
+    /// Ended after the workers.
+    granted: Granted,
+    /// Which kind they are.
+    pub(super) kind: WorldKind,
 }
 
 pub(super) struct Worker {
@@ -46,6 +50,7 @@ impl Pool {
     pub(super) fn open(
         options: &LabOptions,
         jobs: u32,
+        granted: Granted,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Pool, LabError> {
         let scenario = &options.scenario;
@@ -80,7 +85,14 @@ impl Pool {
             ),
         });
         let (sender, answers) = mpsc::channel();
-        let mut pool = Pool { workers: Vec::new(), answers, interrupt: options.interrupt.clone(), denied };
+        let mut pool = Pool {
+            workers: Vec::new(),
+            answers,
+            interrupt: options.interrupt.clone(),
+            denied,
+            granted,
+            kind,
+        };
         for index in 0..jobs as usize {
             let worker = Worker::start(kind, index, sender.clone())?;
             pool.workers.push(worker);
@@ -89,6 +101,7 @@ impl Pool {
             scenario: scenario.clone(),
             programs: Programs::clone(&programs),
             world: kind,
+            cgroups: pool.granted.cgroups.as_ref().map(|cgroups| cgroups.place().clone()),
         }));
         for worker in &mut pool.workers {
             worker.order(&build)?;
@@ -97,9 +110,10 @@ impl Pool {
     }
 
     /// What is weaker than it would be on another machine, as something that was not tried.
-    pub(super) fn denied(&self) -> Option<Skipped> {
-        let why = self.denied.clone()?;
-        Some(Skipped { what: "private worlds".into(), count: self.workers.len() as u64, why })
+    pub(super) fn denied(&self) -> impl Iterator<Item = Skipped> {
+        let count = self.workers.len() as u64;
+        let worlds = self.denied.clone().map(|why| Skipped { what: "private worlds".into(), count, why });
+        worlds.into_iter().chain(self.granted.denied.clone())
     }
 
     /// The next answer, unless the user wants to stop.
@@ -138,7 +152,10 @@ impl Pool {
                     if !asked {
                         asked = true;
                         tell(Event::Step { what: "watching one clean run".into() });
-                        self.workers[index].order(&Order::Census)?;
+                        if self.granted.bisect {
+                            tell(Event::Step { what: "looking for the memory limits that kill".into() });
+                        }
+                        self.workers[index].order(&Order::Census { bisect: self.granted.bisect })?;
                         self.workers[index].adopted = true;
                     }
                 }
@@ -148,6 +165,19 @@ impl Pool {
                 None => return Err(self.lost(index)),
             }
         }
+    }
+
+    /// Measures how long a run takes that nobody looks at closely.
+    pub(super) fn pace(&mut self, census: &mut Census, tell: &mut dyn FnMut(Event)) -> Result<(), LabError> {
+        tell(Event::Step { what: "timing one undisturbed run".into() });
+        let mut one = Some(Planned::clean());
+        let mut seen = None;
+        let interrupted = self.sweep(census, &mut || one.take(), false, &mut |record| seen = Some(record))?;
+        if interrupted.is_some() {
+            return Err(super::interrupted("anything was tried"));
+        }
+        census.plain_ms = seen.and_then(|record| record.runs_ms.first().copied());
+        Ok(())
     }
 
     /// Every experiment that `source` gives, by whichever worker is free. Returns why it was cut

@@ -1,36 +1,51 @@
-//! The wheel: seeded random experiments from all families, one to three faults each. A violation
-//! is shrunk to the smallest that still shows it.
+//! The wheel turned: seeded random experiments from all families. A violation is shrunk to the
+//! smallest that still shows it, and kept as a regression.
 
-use std::time::Instant;
-
-use rand::{RngExt as _, SeedableRng, rngs::ChaCha8Rng, seq::IndexedRandom as _};
+use std::{collections::HashMap, time::Instant};
 
 use crate::{
     census::Census,
-    event::{Event, ExperimentRecord, FaultRecord, Summary},
-    fault::{self, Family},
+    event::{Event, ExperimentRecord, Skipped, Summary},
+    fault::Family,
     limits,
-    plan::{self, Plan, Planned},
+    plan::{Plan, Planned},
+    regression::{Regression, Regressions},
+    run::{NOT_REACHED, OVER_BEFORE},
+    scenario::Memory,
     verdict::Verdict,
 };
 
-use super::{LabError, LabErrorKind, SpinOptions, announce, conclude, planned, pool::Pool, selected};
+use super::{
+    LabError, LabErrorKind, SpinOptions, announce, conclude,
+    memory::{self, Granted},
+    pool::Pool,
+    possible, remembered, selected,
+    wheel::Wheel,
+};
 
 /// Spins the wheel for a time or a count. The same seed gives the same experiments in the same
 /// order, whatever the number of workers.
 pub fn spin(spin: &SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, LabError> {
     let options = &spin.lab;
     let started = Instant::now();
+    let mut kept = Regressions::of(&options.scenario)?;
     let families: Vec<Family> = match &options.faults {
         Some(families) => families.clone(),
         None => Family::ALL.iter().map(|(_, _, family)| *family).collect(),
     };
-    let mut pool = Pool::open(options, options.jobs(), tell)?;
-    let census = pool.census(tell)?;
+    let mut faults = selected(&options.scenario.faults, Some(&families));
+    if options.faults.is_none() && options.scenario.faults.memory.is_none() {
+        // Looking for the limits takes as long as a dozen experiments: only where it is asked for.
+        faults.memory = Some(Memory::lowered());
+    }
+    let granted = Granted::to(&mut faults)?;
+    let mut pool = Pool::open(options, options.jobs(), granted, tell)?;
+    let mut census = pool.census(tell)?;
     announce(&census, tell);
-    let all = plan::sweep(&census, &selected(&options.scenario.faults, Some(&families)));
-    let wheel = Wheel::new(&census, &all, options.seed);
-    if wheel.slots.is_empty() {
+    pool.pace(&mut census, tell)?;
+    let all = possible(&pool, &census, &faults);
+    let wheel = Wheel::new(&census, &all, faults.kill.as_ref(), spin);
+    if wheel.is_empty() {
         return Err(LabError::new(
             LabErrorKind::Usage,
             "there is nothing to draw: none of the fault families has a point in this pipeline",
@@ -38,33 +53,81 @@ pub fn spin(spin: &SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     }
     let mut plan = Plan { points: all.points, skipped: all.skipped, ..Plan::default() };
     plan.skipped.extend(pool.denied());
-    plan.experiments = Vec::new();
-    tell(planned(&Plan {
-        experiments: (0..spin.count.unwrap_or(0)).map(|number| wheel.draw(number)).collect(),
-        ..plan.clone()
-    }));
+    let known = remembered(&kept, options, &faults, &census, &mut plan.skipped, tell);
+    tell(Event::Plan {
+        experiments: known.len() as u64 + spin.count.unwrap_or(0),
+        points: plan.points.len() as u64,
+        same: 0,
+        skipped: plan.skipped.clone(),
+    });
     let mut records = vec![census.clean.clone()];
     tell(Event::Experiment(Box::new(census.clean.clone())));
     let spun = Instant::now();
-    let mut number = 0;
+    let mut drawn: HashMap<String, u64> = HashMap::new();
+    let (mut number, mut tried) = (0, 0);
+    let mut known = known.into_iter();
     let over = || spin.time.is_some_and(|time| spun.elapsed() >= time);
     let mut source = || {
+        if let Some(planned) = known.next() {
+            return Some(planned);
+        }
         if spin.count.is_some_and(|count| number >= count) || over() {
             return None;
         }
-        number += 1;
-        Some(wheel.draw(number - 1))
+        // One that came up before teaches nothing new; a small pipeline has only so many.
+        for _ in 0..limits::DRAWN_AGAIN {
+            let planned = wheel.planned(&wheel.draw(tried)?.current());
+            tried += 1;
+            if !drawn.contains_key(&planned.id) {
+                drawn.insert(planned.id.clone(), tried - 1);
+                number += 1;
+                return Some(planned);
+            }
+        }
+        None
     };
+    let mut spared = Vec::new();
+    let (mut too_late, mut in_vain) = (0, 0);
     let interrupted = pool.sweep(&census, &mut source, options.fail_fast, &mut |record| {
+        if record.spared.is_some() {
+            spared.push(record);
+            return;
+        }
+        // A time that this run did not have is no instant at which anything could be learned.
+        let is_because = |reason| record.inconclusive.as_ref().is_some_and(|why| why.contains(reason));
+        if is_because(OVER_BEFORE) {
+            too_late += 1;
+            return;
+        }
+        // The first fault took the run another way, where there was nothing for the next one.
+        if record.faults.len() > 1 && is_because(NOT_REACHED) {
+            in_vain += 1;
+            return;
+        }
         tell(Event::Experiment(Box::new(record.clone())));
         records.push(record);
     })?;
-    if interrupted.is_none() {
-        shrink_all(&mut pool, &census, &mut records, tell)?;
+    for (count, what, why) in [
+        (too_late, "kills at random times", "the run was over before"),
+        (in_vain, "draws of several faults", "after the first, a further one came to nothing"),
+    ] {
+        if count > 0 {
+            plan.skipped.push(Skipped { what: what.to_owned(), count, why: why.to_owned() });
+        }
     }
-    plan.experiments =
-        records.iter().map(|r| Planned { id: r.id.clone(), faults: r.faults.clone() }).collect();
+    if interrupted.is_none() {
+        let mut shrinker = Shrinker { pool: &mut pool, census: &census, wheel: &wheel, drawn: &drawn };
+        for smaller in shrinker.shrink_all(&records)? {
+            tell(Event::Experiment(Box::new(smaller.clone())));
+            records.push(smaller);
+        }
+    }
+    plan.experiments = records.iter().map(Planned::again).collect();
+    memory::set_aside(&mut plan, &spared);
     let mut summary = conclude(options, &census, &plan, &records, spun.elapsed().as_secs_f64());
+    if spin.save {
+        save(&mut kept, spin.lab.seed, &summary, &records, tell);
+    }
     summary.wall_s = started.elapsed().as_secs_f64();
     // Chance may have missed what they match.
     summary.stale_expectations.clear();
@@ -73,149 +136,117 @@ pub fn spin(spin: &SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
     Ok(summary)
 }
 
-/// Everything that can be drawn, family by family.
-struct Wheel {
-    slots: Vec<Vec<FaultRecord>>,
-    order: Vec<crate::point::Point>,
+/// Keeps the smallest experiment of each finding that is not expected, for git and for next time.
+fn save(
+    kept: &mut Regressions,
     seed: u64,
+    summary: &Summary,
+    records: &[ExperimentRecord],
+    tell: &mut dyn FnMut(Event),
+) {
+    let new = summary.findings.iter().filter(|finding| finding.expected.is_none()).filter_map(|finding| {
+        let id = finding.experiments.first()?;
+        let smallest = records.iter().find(|record| record.id == *id)?;
+        (!smallest.faults.is_empty()).then(|| Regression {
+            invariant: finding.invariant.clone(),
+            title: finding.title.clone(),
+            seed,
+            faults: smallest.faults.clone(),
+        })
+    });
+    let added = new.filter(|regression| kept.add(regression.clone())).count();
+    if added > 0 {
+        let text = match kept.save() {
+            Ok(()) => format!(
+                "{added} saved in {}: keep it in git, and the next run or spin tries it first",
+                kept.file().display()
+            ),
+            Err(error) => format!("{error}; what was found is in the report alone"),
+        };
+        tell(Event::Note { text });
+    }
 }
 
-impl Wheel {
-    fn new(census: &Census, all: &Plan, seed: u64) -> Wheel {
-        let family = |record: &FaultRecord| fault::find(&record.fault).map(fault::Fault::family);
-        let faults: Vec<&FaultRecord> = all.experiments.iter().flat_map(|planned| &planned.faults).collect();
-        let slots = Family::ALL
-            .iter()
-            .map(|(_, _, wanted)| {
-                faults.iter().filter(|f| family(f) == Some(*wanted)).map(|f| (*f).clone()).collect()
-            })
-            .filter(|slot: &Vec<FaultRecord>| !slot.is_empty())
-            .collect();
-        let order = census.effects.iter().map(|effect| effect.record.point.clone()).collect();
-        Wheel { slots, order, seed }
-    }
+/// Makes violated experiments smaller.
+struct Shrinker<'s> {
+    pool: &'s mut Pool,
+    census: &'s Census,
+    wheel: &'s Wheel,
+    /// Which draw an experiment was.
+    drawn: &'s HashMap<String, u64>,
+}
 
-    /// The experiment of this number: depends on the seed and the number alone.
-    fn draw(&self, number: u64) -> Planned {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // One fault most of the time, two often, three now and then.
-        let count = match rng.random_range(0..10) {
-            0..6 => 1,
-            6..9 => 2,
-            _ => 3,
-        };
-        let mut faults: Vec<FaultRecord> = Vec::new();
-        for _ in 0..count {
-            let Some(drawn) = self.slots.choose(&mut rng).and_then(|slot| slot.choose(&mut rng)) else {
-                continue;
-            };
-            if !faults.iter().any(|fault| fault.point == drawn.point) {
-                faults.push(drawn.clone());
+impl Shrinker<'_> {
+    /// For each promise that was broken: the smallest experiment that still breaks it, where that
+    /// is none of `records`.
+    fn shrink_all(&mut self, records: &[ExperimentRecord]) -> Result<Vec<ExperimentRecord>, LabError> {
+        let mut violated: Vec<&ExperimentRecord> =
+            records.iter().filter(|record| record.verdict == Verdict::Violated).collect();
+        violated.sort_by_key(|record| record.faults.len());
+        let mut told: Vec<String> = Vec::new();
+        let mut smaller: Vec<ExperimentRecord> = Vec::new();
+        for record in violated {
+            let Some(promise) = broken(record).find(|promise| !told.contains(promise)) else { continue };
+            told.push(promise.clone());
+            let Some(number) = self.drawn.get(&record.id) else { continue };
+            let Some(smallest) = self.shrink(*number, &record.id, &promise)? else { continue };
+            if !records.iter().chain(&smaller).any(|known| known.id == smallest.id) {
+                smaller.push(smallest);
             }
         }
-        // In the order in which a run comes to them. What a kill leaves over waits for the next run.
-        let place = |fault: &FaultRecord| self.order.iter().position(|point| *point == fault.point);
-        faults.sort_by_cached_key(place);
-        Planned::new(faults)
+        Ok(smaller)
     }
-}
 
-/// Adds, for each violated experiment of several faults, the smallest one that still breaks the
-/// same promise.
-fn shrink_all(
-    pool: &mut Pool,
-    census: &Census,
-    records: &mut Vec<ExperimentRecord>,
-    tell: &mut dyn FnMut(Event),
-) -> Result<(), LabError> {
-    let mut told: Vec<String> = records.iter().filter(|r| r.faults.len() <= 1).flat_map(broken).collect();
-    let large: Vec<ExperimentRecord> =
-        records.iter().filter(|r| r.faults.len() > 1 && r.verdict == Verdict::Violated).cloned().collect();
-    for record in large.into_iter().take(limits::SHRUNK) {
-        // A single fault already shows it.
-        let Some(promise) = broken(&record).find(|promise| !told.contains(promise)) else { continue };
-        let smallest = shrink(pool, census, record, &promise)?;
-        told.push(promise);
-        if !records.iter().any(|known| known.id == smallest.id) {
-            tell(Event::Experiment(Box::new(smallest.clone())));
-            records.push(smallest);
+    /// The smallest experiment found, if it is smaller than the draw itself.
+    fn shrink(
+        &mut self,
+        number: u64,
+        drawn: &str,
+        promise: &str,
+    ) -> Result<Option<ExperimentRecord>, LabError> {
+        let Some(mut tree) = self.wheel.draw(number) else { return Ok(None) };
+        let mut tried: HashMap<String, bool> = HashMap::from([(drawn.to_owned(), true)]);
+        let mut smallest = None;
+        let mut more = tree.simplify();
+        while more && tried.len() <= limits::SHRINK_TRIES {
+            let candidate = self.wheel.planned(&tree.current());
+            let fails = match tried.get(&candidate.id) {
+                Some(fails) => *fails,
+                None => {
+                    let record = self.try_one(candidate.clone())?;
+                    let Some(record) = record else { return Ok(smallest) };
+                    let fails = broken(&record).any(|broken| broken == promise);
+                    tried.insert(candidate.id, fails);
+                    if fails {
+                        smallest = Some(record);
+                    }
+                    fails
+                }
+            };
+            more = if fails { tree.simplify() } else { tree.complicate() };
         }
+        // Numbers know nothing of one fault being plainer than another at the same point.
+        let now = smallest.as_ref().map_or_else(|| self.wheel.planned(&tree.current()), Planned::again);
+        for candidate in self.wheel.plainer(&now) {
+            let Some(record) = self.try_one(candidate)? else { return Ok(smallest) };
+            if broken(&record).any(|broken| broken == promise) {
+                smallest = Some(record);
+                break;
+            }
+        }
+        Ok(smallest)
     }
-    Ok(())
+
+    /// `None`: the user wants to stop.
+    fn try_one(&mut self, planned: Planned) -> Result<Option<ExperimentRecord>, LabError> {
+        let mut one = Some(planned);
+        let mut seen = None;
+        self.pool.sweep(self.census, &mut || one.take(), false, &mut |record| seen = Some(record))?;
+        Ok(seen)
+    }
 }
 
 /// The promises a record breaks, those that others explain left out.
 fn broken(record: &ExperimentRecord) -> impl Iterator<Item = String> + '_ {
     record.violations.iter().filter(|v| v.explained_by.is_none()).map(|v| v.invariant.clone())
-}
-
-fn shrink(
-    pool: &mut Pool,
-    census: &Census,
-    record: ExperimentRecord,
-    promise: &str,
-) -> Result<ExperimentRecord, LabError> {
-    let mut smallest = record;
-    'smaller: loop {
-        let smaller = (0..smallest.faults.len()).map(|left_out| {
-            let mut faults = smallest.faults.clone();
-            faults.remove(left_out);
-            Planned::new(faults)
-        });
-        for candidate in smaller.filter(|candidate| !candidate.faults.is_empty()).collect::<Vec<_>>() {
-            let mut one = Some(candidate);
-            let mut seen = None;
-            pool.sweep(census, &mut || one.take(), false, &mut |record| seen = Some(record))?;
-            if let Some(seen) = seen
-                && broken(&seen).any(|broken| broken == promise)
-            {
-                smallest = seen;
-                continue 'smaller;
-            }
-        }
-        return Ok(smallest);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::point::{Point, Side};
-
-    fn wheel(seed: u64) -> Wheel {
-        let fault = |op: &str| FaultRecord {
-            fault: "sigkill".into(),
-            scope: Some("tree".into()),
-            point: Point {
-                side: Side::Before,
-                process: "guard".into(),
-                op: op.into(),
-                role: "/a".into(),
-                occurrence: 1,
-            },
-        };
-        let slots = vec![vec![fault("create"), fault("rename")], vec![fault("write"), fault("unlink")]];
-        let order = slots.iter().flatten().map(|f| f.point.clone()).collect();
-        Wheel { slots, order, seed }
-    }
-
-    #[test]
-    fn the_same_seed_draws_the_same_experiments_in_any_order() {
-        let forward: Vec<Planned> = (0..50).map(|n| wheel(7).draw(n)).collect();
-        let mut backward: Vec<Planned> = (0..50).rev().map(|n| wheel(7).draw(n)).collect();
-        backward.reverse();
-        assert_eq!(forward, backward);
-        assert_ne!(forward, (0..50).map(|n| wheel(8).draw(n)).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_draw_has_one_to_three_faults_at_different_points() {
-        for number in 0..200 {
-            let faults = wheel(1).draw(number).faults;
-            assert!((1..=3).contains(&faults.len()));
-            for (index, fault) in faults.iter().enumerate() {
-                assert!(!faults[..index].iter().any(|other| other.point == fault.point));
-            }
-        }
-    }
 }

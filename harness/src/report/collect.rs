@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::{
     event::{
-        EffectRecord, Event, ExperimentRecord, FaultRecord, Finding, PebbleRecord, Skipped, Summary,
-        Violation, WorldKind,
+        EffectRecord, Event, ExperimentRecord, FaultRecord, Finding, MemoryRecord, PebbleRecord, Skipped,
+        Summary, Violation, WorldKind,
     },
     limits,
     verdict::Verdict,
@@ -24,6 +24,8 @@ pub struct Brief {
     pub violations: Vec<Violation>,
     /// Why it could not be judged, if so.
     pub inconclusive: Option<String>,
+    /// What came of a memory limit, if one was set.
+    pub memory: Option<MemoryRecord>,
     /// Milliseconds on the wall.
     pub wall_ms: u64,
 }
@@ -133,6 +135,7 @@ impl Collected {
             verdict: record.verdict,
             violations: record.violations.clone(),
             inconclusive: record.inconclusive.clone(),
+            memory: record.memory.clone(),
             wall_ms: record.wall_ms,
         });
     }

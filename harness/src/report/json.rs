@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{
     event::{
-        Coverage, EffectRecord, Event, FaultRecord, Finding, InvariantCount, PebbleRecord, Skipped, WorldKind,
+        Coverage, EffectRecord, Event, FaultRecord, Finding, InvariantCount, MemoryRecord, PebbleRecord,
+        Skipped, WorldKind,
     },
     verdict::{Phase, Verdict},
 };
@@ -103,6 +104,8 @@ struct Experiment<'a> {
     violations: Vec<Violation<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inconclusive: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<&'a MemoryRecord>,
     wall_ms: u64,
 }
 
@@ -156,6 +159,7 @@ impl<'a> Report<'a> {
                         })
                         .collect(),
                     inconclusive: experiment.inconclusive.as_deref(),
+                    memory: experiment.memory.as_ref(),
                     wall_ms: experiment.wall_ms,
                 })
                 .collect(),

@@ -62,10 +62,12 @@ pub(super) fn tally(collected: &Collected) -> String {
 
 /// What the runs of an experiment are called, in order.
 pub(super) fn runs_of(experiment: &ExperimentRecord) -> &'static [&'static str] {
-    if experiment.faults.is_empty() {
-        &["clean run", "idle run"]
-    } else {
-        &["faulted run", "next run", "idle run"]
+    match (experiment.faults.len(), experiment.exits.len()) {
+        (0, _) => &["clean run", "idle run"],
+        // Where one fault ends a run, the next one strikes in the run after it.
+        (2.., 4) => &["faulted run", "second faulted run", "next run", "idle run"],
+        (3.., 5) => &["faulted run", "second faulted run", "third faulted run", "next run", "idle run"],
+        _ => &["faulted run", "next run", "idle run"],
     }
 }
 

@@ -2,26 +2,36 @@
 //! and keeps what judges need to know.
 
 mod calls;
+mod clock;
+mod hold;
+mod inside;
+mod memory;
 mod observe;
 mod output;
 mod progress;
 mod runner;
 mod strike;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+};
 
 use process_roulette_tracer as tracer;
 
 use crate::{
     effect::Effect,
-    event::FaultRecord,
+    event::{FaultRecord, MemoryRecord},
+    fault::{self, Act},
     invariant::{End, Run},
     point::Point,
     role::Roles,
-    world::WorldError,
+    world::{WorldError, cgroup::Group},
 };
 
 pub use calls::Calls;
+pub use progress::{NOT_REACHED, OVER_BEFORE};
 pub use runner::Runner;
 
 /// What can go wrong with a run that is not the subject's doing.
@@ -56,6 +66,8 @@ pub enum RunError {
 pub enum Detail {
     /// Effects are named as they come, which is all that faults need.
     Plain,
+    /// The same, and whether each of them succeeded, and requests to the CA: for further faults.
+    Followed,
     /// Each effect is also looked at afterwards: did it succeed, was the lock held, is a key
     /// exposed, is a certificate served.
     Census,
@@ -80,6 +92,17 @@ pub struct Seen {
     pub locked: Option<bool>,
     /// Whether SIGTERM would end the acting process at once.
     pub default_sigterm: bool,
+    /// How often the run had asked for the time of day until then; known while the clock is watched.
+    pub time_asked: u64,
+    /// Whether it did later; known in a census only, and when the run is over.
+    pub time_asked_later: bool,
+}
+
+impl Seen {
+    /// Whether a kill before it differs from one before the effect after it.
+    pub fn tells_kills_apart(&self) -> bool {
+        self.effect.class.decides() && !self.failed || self.by_leader && self.effect.op == "exit"
+    }
 }
 
 /// What is told while a run goes on, for a narrated replay.
@@ -96,6 +119,8 @@ pub enum Told<'a> {
     State(&'a [String]),
     /// A process ended.
     Ended(String, End),
+    /// The kernel killed a process for want of memory.
+    OutOfMemory(String),
 }
 
 /// What a clean run is known to do; faulted runs are held against it.
@@ -104,9 +129,10 @@ pub struct Known {
     /// Points that a clean run comes to with the lock held: coming to one of them without the
     /// lock, after a fault, is running unlocked.
     pub locked_points: HashSet<Point>,
-    /// `op role` of what a clean run does in its state-changing part: no second run may do any
-    /// of it while a first one is there.
-    pub exclusive: HashSet<String>,
+    /// `op role` of what a clean run does in its state-changing part, with the stretches of it (a
+    /// bit each) that have it: no second run may do any of it while a first one is in the same
+    /// stretch.
+    pub exclusive: HashMap<String, u64>,
     /// Lineages that a clean run leaves running: not waited for.
     pub left_running: Vec<String>,
 }
@@ -121,6 +147,11 @@ pub struct Assignment<'a> {
     pub detail: Detail,
     /// What a clean run does.
     pub known: Arc<Known>,
+    /// The control group that it is put into, if it is.
+    pub group: Option<Rc<Group>>,
+    /// Whether it is ended as soon as the kernel has killed one of its processes for want of
+    /// memory.
+    pub until_killed: bool,
 }
 
 /// Who is told what happens in a run, if anybody.
@@ -133,8 +164,14 @@ pub struct Outcome {
     pub run: Run,
     /// Every effect, in order.
     pub seen: Vec<Seen>,
+    /// How many effects it had come to when it was first struck.
+    pub struck_at: Option<usize>,
     /// Faults whose point was not reached, or that could not be proven, with the reason.
     pub not_delivered: Vec<String>,
+    /// Why nothing came of a fault, which is nobody's fault.
+    pub spared: Option<String>,
+    /// What came of its control group.
+    pub memory: Option<MemoryRecord>,
     /// Faults that another one of the same experiment left without a run: they wait for the next.
     pub left_over: Vec<FaultRecord>,
     /// Why some of what the subject did was not seen, if that is so.
@@ -145,10 +182,30 @@ pub struct Outcome {
     /// The certificate at the first artifact's path when the second run was done; empty if there
     /// was none.
     pub between: String,
-    /// The run that was started while this one was held, if one was.
-    pub second: Option<Box<Outcome>>,
+    /// The runs that were started beside this one.
+    pub others: Vec<Outcome>,
+    /// What came of faults, where that is worth telling.
+    pub notes: Vec<String>,
     /// What it was doing when its deadline came.
     pub stuck: Option<String>,
     /// Which of the names it made are random.
     pub roles: Roles,
+}
+
+impl Outcome {
+    /// A fault that does this was struck, and nothing came of it.
+    fn not_proven(&mut self, act: &Act, why: &str) {
+        let is_it = |fault: &FaultRecord| fault::act(fault).as_ref() == Some(act);
+        if let Some(place) = self.run.faults.iter().position(is_it) {
+            let fault = self.run.faults.remove(place);
+            self.not_delivered.push(format!("not proven to have arrived: {fault} ({why})"));
+        }
+    }
+
+    /// The points that it came to after it was struck (or all of them) at which a kill would make
+    /// a difference.
+    pub fn points(&self) -> Vec<Point> {
+        let after = self.seen.iter().skip(self.struck_at.unwrap_or(0));
+        after.filter(|seen| seen.tells_kills_apart()).map(|seen| seen.point.clone()).collect()
+    }
 }

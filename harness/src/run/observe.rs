@@ -15,7 +15,7 @@ use crate::{
     process::program_name,
 };
 
-use super::{Detail, Listener, RunError, Runner, Seen, Told, runner::tell, strike::At};
+use super::{Detail, Listener, RunError, Runner, Seen, Told, inside::Step, runner::tell, strike::At};
 
 impl Runner<'_> {
     pub(super) fn stopped(&mut self, task: Stopped, told: &mut Listener<'_>) -> Result<(), RunError> {
@@ -30,10 +30,10 @@ impl Runner<'_> {
                     named.unwrap_or_else(|| proc.arguments(pid).into_iter().next().unwrap_or_default());
                 let name = program_name(&path, || proc.arguments(pid));
                 self.processes.executed(pid, name);
-                Ok(task.resume()?)
+                self.started(task)
             }
             Stop::Signal { signal } => {
-                if let Some(pending) = &mut self.pending {
+                for pending in &mut self.pending {
                     pending.arrived(pid, signal);
                 }
                 Ok(task.resume()?)
@@ -41,7 +41,7 @@ impl Runner<'_> {
             Stop::Returned { result, .. } => {
                 // From -516 to -512 the kernel runs it again, and it stops again before that.
                 let again = (-516..=-512).contains(&result);
-                self.returned(&task, result < 0, again, told);
+                self.returned(&task, result, again, told);
                 Ok(task.resume()?)
             }
             Stop::Syscall(syscall) if syscall.again => Ok(task.resume()?),
@@ -96,6 +96,10 @@ impl Runner<'_> {
         let on_run = effect.path.starts_with("/run/");
         let seen = self.note(place, effect, name, leader, pid, None, told);
         self.unlocked_work(place, seen, pid);
+        if self.disk_full && class == Class::Change {
+            // What was freed since has been taken by whoever has filled it.
+            self.stage.fill()?;
+        }
         let run = &mut self.active[place];
         let point = run.outcome.seen[seen].point.clone();
         if let Some(fault) = run.fault_at(&point) {
@@ -107,7 +111,7 @@ impl Runner<'_> {
         {
             return Ok(task.refuse(errno)?);
         }
-        if reload || run.detail == Detail::Census {
+        if reload || run.detail != Detail::Plain || run.refused_for_room.is_some() {
             run.returning.insert(task.tid().as_raw(), seen);
             Ok(task.resume_and_stop_after()?)
         } else {
@@ -151,24 +155,30 @@ impl Runner<'_> {
                 earlier.failed = true;
             }
         }
-        let exclusive = effect.class.visible_change()
-            && run.known.exclusive.contains(&format!("{} {}", point.op, point.role));
-        if exclusive {
-            run.exclusive_done += 1;
-        }
         if effect.class.durable() && effect.class != Class::Log {
             run.outcome.run.changes.push(format!("{} {}", effect.op, effect.path));
         }
-        let text = exclusive.then(|| format!("{}: {} {}", point.process, effect.op, effect.path));
-        let seen =
-            Seen { effect, point, pid, by_leader: leader, processes, failed: false, locked, default_sigterm };
+        let name = format!("{} {}", point.op, point.role);
+        if effect.class.visible_change()
+            && let Some(&stretches) = run.known.exclusive.get(&name)
+        {
+            self.inside.enter(Step { run: run.index, stretches, text: told_short(&point, &effect) });
+        }
+        let seen = Seen {
+            effect,
+            point,
+            pid,
+            by_leader: leader,
+            processes,
+            failed: false,
+            locked,
+            default_sigterm,
+            time_asked: self.tracer.clock_asked(),
+            time_asked_later: false,
+        };
         tell(told, Told::Effect(&seen));
         run.outcome.seen.push(seen);
-        let last = run.outcome.seen.len() - 1;
-        if let Some(text) = text {
-            self.intrusion(place, text);
-        }
-        last
+        run.outcome.seen.len() - 1
     }
 
     /// After a fault: work that a clean run does under the lock is done without it.
@@ -183,7 +193,7 @@ impl Runner<'_> {
             return;
         }
         if lock::taken(self.scenario.lock.as_ref(), &self.decoder.proc) == Some(false) {
-            let text = format!("{}: {} {}", at.point.process, at.effect.op, at.effect.path);
+            let text = told_short(&at.point, &at.effect);
             if run.collided {
                 // Nobody has ended this run: the other one has freed its lock.
                 run.outcome.run.overlaps.push(format!("{text} (its lock is free)"));
@@ -193,7 +203,8 @@ impl Runner<'_> {
         }
     }
 
-    fn returned(&mut self, task: &Stopped, failed: bool, again: bool, told: &mut Listener<'_>) {
+    fn returned(&mut self, task: &Stopped, result: i64, again: bool, told: &mut Listener<'_>) {
+        let failed = result < 0;
         let tid = task.tid().as_raw();
         let Some(place) = self.active.iter().position(|run| run.returning.contains_key(&tid)) else { return };
         let run = &mut self.active[place];
@@ -202,9 +213,15 @@ impl Runner<'_> {
             return;
         }
         run.outcome.seen[seen].failed = failed;
+        if result == -i64::from(nix::libc::ENOSPC)
+            && let Some(refused) = &mut run.refused_for_room
+        {
+            *refused += 1;
+        }
         let (seen, census) = (run.outcome.seen[seen].clone(), run.detail == Detail::Census);
         if seen.effect.op == "reload" && !failed {
-            run.outcome.run.reloads += 1;
+            // One that a fault had refused is owed as before.
+            run.outcome.run.reloads += u32::from(!self.reloads_refused);
             // Two reloads shortly after one another would be one to the server, and one before an
             // install would be a matter of luck.
             if let Some(server) = &mut self.server {
@@ -267,6 +284,11 @@ impl Runner<'_> {
             None => pass(arrival),
         }
     }
+}
+
+/// An effect in a few words.
+pub(super) fn told_short(point: &Point, effect: &Effect) -> String {
+    format!("{}: {} {}", point.process, effect.op, effect.path)
 }
 
 /// The mode of a file with a private key in it that others can read, folders above it and all.

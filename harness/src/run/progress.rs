@@ -8,7 +8,13 @@ use std::{
 
 use crate::{event::FaultRecord, fault::Volley, point::Point};
 
-use super::{Detail, Known, Outcome, output::Output};
+use super::{Detail, Known, Outcome, memory::Confined, output::Output};
+
+/// Why a fault at a random time was not delivered.
+pub const OVER_BEFORE: &str = "the run was over before";
+
+/// Why a fault at a point was not delivered.
+pub const NOT_REACHED: &str = "the point was not reached";
 
 /// Everything that belongs to one run while it goes on.
 pub(super) struct Progress {
@@ -30,6 +36,10 @@ pub(super) struct Progress {
     pub names: HashMap<i32, String>,
     /// Faults that wait for their point.
     pub open_faults: Vec<FaultRecord>,
+    /// The control group that it is in, if it is in one of its own.
+    pub confined: Option<Confined>,
+    /// It ends with the kernel's first OOM kill.
+    pub until_killed: bool,
     /// Whether a fault was struck.
     pub struck: bool,
     /// Whether that was a second run.
@@ -41,18 +51,17 @@ pub(super) struct Progress {
     pub volley_since: Instant,
     /// The process at the fault's point.
     pub at_point: i32,
+    /// Steps of the clock that nobody has been seen to notice yet.
+    pub stepped: Vec<FaultRecord>,
     /// The disk error that every write meets from here on.
     pub refusing: Option<i32>,
+    /// Writes that a full disk has refused; `None`: it is not full.
+    pub refused_for_room: Option<u32>,
     pub last_activity: Instant,
     /// Its deadline is over, and what was left has been killed: until when its end is waited for.
     pub overdue: Option<Instant>,
     /// Nothing more is expected of it.
     pub over: bool,
-    /// Effects of its state-changing part that it has come to so far.
-    pub exclusive_done: u32,
-    /// While it was held: what a second run did of the state-changing part, and how much this one
-    /// had done of it by then.
-    pub intruded: Option<(u32, Vec<String>)>,
 }
 
 impl Progress {
@@ -72,20 +81,25 @@ impl Progress {
 
     /// Ends the books: what was never reached was not delivered.
     pub fn close(mut self) -> Outcome {
+        if let Some(confined) = self.confined.take() {
+            confined.close(&mut self.outcome);
+        }
         if self.struck {
-            self.outcome.left_over = self.open_faults;
+            self.outcome.left_over.append(&mut self.open_faults);
         } else {
             for fault in &self.open_faults {
-                self.outcome.not_delivered.push(format!("the point was not reached: {}", fault.point));
+                self.outcome.not_delivered.push(match fault.after_ms {
+                    Some(_) => format!("{OVER_BEFORE}: {fault}"),
+                    None => format!("{NOT_REACHED}: {}", fault.point),
+                });
             }
         }
-        // Two runs were inside together if the first had begun its part, the second did some of
-        // it meanwhile, and the first went on with it.
-        if let Some((before, intruded)) = self.intruded.take()
-            && before > 0
-            && self.exclusive_done > before
-        {
-            self.outcome.run.overlaps.extend(intruded);
+        if let Some(refused) = self.refused_for_room {
+            self.outcome.notes.push(match refused {
+                0 => "disk: full; nothing was written that needed room".to_owned(),
+                1 => "disk: full; it refused 1 write".to_owned(),
+                more => format!("disk: full; it refused {more} writes"),
+            });
         }
         self.outcome.run.output = self.output.text(crate::limits::OUTPUT_KEPT);
         self.outcome.run.wall_ms = self.started.elapsed().as_millis() as u64;

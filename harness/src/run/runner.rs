@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use process_roulette_tracer::{self as tracer, Status, Tracer};
+use process_roulette_tracer::{self as tracer, Status, Step, Tracer};
 
 use crate::{
     artifact,
     effect::Decoder,
+    event::{FaultRecord, InRun},
+    fault::{Act, CaAct},
     front::{Ca, issuance},
     gate::{Arrival, RequestGate},
     invariant::{End, Survivor},
@@ -26,9 +28,12 @@ use crate::{
 
 use super::{
     Assignment, Calls, Listener, Outcome, RunError, Told,
+    hold::Hold,
+    inside::Inside,
+    memory::Confined,
     output::Output,
     progress::Progress,
-    strike::{Pending, signal_process},
+    strike::{Pending, in_time, signal_process},
 };
 
 /// Runs the subject on one stage, one run after the other, and a second one beside the first
@@ -38,7 +43,7 @@ pub struct Runner<'a> {
     pub(super) decoder: Decoder,
     pub(super) scenario: &'a Scenario,
     ca: Arc<Ca>,
-    stage: &'a mut dyn Stage,
+    pub(super) stage: &'a mut dyn Stage,
     pub(super) server: Option<Server>,
     server_spec: ServerSpec,
     control: &'a Calls,
@@ -50,7 +55,19 @@ pub struct Runner<'a> {
     pub(super) arrivals: mpsc::Receiver<Arrival>,
     /// Runs under way, the first one first.
     pub(super) active: Vec<Progress>,
-    pub(super) pending: Option<Pending>,
+    /// Children that are, or are about to be, held at their start.
+    pub(super) holds: Vec<Hold>,
+    /// A fault keeps the disk full until the run is over.
+    pub(super) disk_full: bool,
+    /// A fault has the server refuse every reload until the run is over.
+    pub(super) reloads_refused: bool,
+    /// Faults that were struck and are not yet done with.
+    pub(super) pending: Vec<Pending>,
+    /// Faults for a run that a fault starts beside the first.
+    pub(super) for_second: Vec<FaultRecord>,
+    /// When more runs are started.
+    pub(super) starts: Vec<Instant>,
+    pub(super) inside: Inside,
     /// A fault killed the server: it is started again when the run is over.
     pub(super) restart_server: bool,
 }
@@ -88,7 +105,13 @@ impl<'a> Runner<'a> {
             gate,
             arrivals,
             active: Vec::new(),
-            pending: None,
+            holds: Vec::new(),
+            disk_full: false,
+            reloads_refused: false,
+            pending: Vec::new(),
+            for_second: Vec::new(),
+            starts: Vec::new(),
+            inside: Inside::default(),
             restart_server: false,
         })
     }
@@ -155,8 +178,20 @@ impl<'a> Runner<'a> {
     /// The machine boots again: every process is gone, `/run` and `/tmp` are empty, the server is
     /// started anew if it can be.
     pub fn reboot(&mut self) -> Result<(), RunError> {
-        self.end_subject()?;
         self.end_server();
+        self.new_pod()?;
+        // One that does not start on what it finds shows in what is served.
+        if let Err(error) = self.start_server() {
+            tracing::debug!("after the reboot: {error}");
+        }
+        Ok(())
+    }
+
+    /// The next run finds no process of this one, and `/run` and `/tmp` empty but for what is the
+    /// server's.
+    pub fn new_pod(&mut self) -> Result<(), RunError> {
+        self.end_subject()?;
+        let of_the_server = std::path::Path::new(&self.server_spec.pid_file);
         for folder in ["/run/lock", "/run", "/tmp"] {
             let folder = self.decoder.on_disk(folder);
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -165,14 +200,13 @@ impl<'a> Runner<'a> {
                     continue;
                 }
                 let path = entry.path();
+                if self.server.is_some() && path == of_the_server {
+                    continue;
+                }
                 let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
                 // What cannot be removed is a mount of the world's own.
                 let _ = if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             }
-        }
-        // One that does not start on what it finds shows in what is served.
-        if let Err(error) = self.start_server() {
-            tracing::debug!("after the reboot: {error}");
         }
         Ok(())
     }
@@ -180,23 +214,54 @@ impl<'a> Runner<'a> {
     /// Runs the command to its end, with its faults.
     pub fn run(&mut self, assignment: &Assignment<'_>, mut told: Listener<'_>) -> Result<Outcome, RunError> {
         self.gate.begin(assignment);
-        self.start(assignment)?;
+        self.watch_clock(assignment);
+        self.inside = Inside::default();
+        let second = |fault: &&FaultRecord| fault.run == InRun::Second;
+        self.for_second = assignment.faults.iter().filter(second).cloned().collect();
+        let own: Vec<FaultRecord> = assignment.faults.iter().filter(|f| !second(f)).cloned().collect();
+        let own = Assignment {
+            faults: &own,
+            known: assignment.known.clone(),
+            group: assignment.group.clone(),
+            ..*assignment
+        };
+        let place = self.start(&own).map(|index| self.place_of(index))?;
+        for fault in
+            place.and_then(|place| self.active[place].confined.as_ref()).map_or(&[][..], Confined::in_force)
+        {
+            tell(&mut told, Told::Fault(fault));
+        }
         let result = self.drive(&mut told);
         self.gate.end();
         // Whatever happened, nobody waits for anything any more.
-        self.pending = None;
-        let mut active = std::mem::take(&mut self.active).into_iter();
-        result?;
-        if std::mem::take(&mut self.restart_server) {
-            self.start_server()?;
+        self.end_holds();
+        self.pending.clear();
+        self.starts.clear();
+        if std::mem::take(&mut self.disk_full) {
+            self.stage.give_room()?;
         }
+        let mut active = std::mem::take(&mut self.active);
+        result?;
+        self.settle_clock(&mut active);
+        let mut active = active.into_iter();
+        self.mend_server()?;
         let mut outcome = active.next().map(Progress::close).unwrap_or_default();
         self.roles.clone_from(&outcome.roles);
-        for second in active.map(Progress::close) {
-            outcome.run.reloads += second.run.reloads;
-            outcome.run.survivors.extend(second.run.survivors.iter().cloned());
-            outcome.run.cpu_ms += second.run.cpu_ms;
-            outcome.second = Some(Box::new(second));
+        outcome.run.overlaps.extend(self.inside.overlaps());
+        for fault in self.for_second.drain(..) {
+            outcome.not_delivered.push(format!("there was no second run: {fault}"));
+        }
+        for other in active.map(Progress::close) {
+            outcome.run.reloads += other.run.reloads;
+            outcome.run.survivors.extend(other.run.survivors.iter().cloned());
+            outcome.run.cpu_ms += other.run.cpu_ms;
+            outcome.run.faults.extend(other.run.faults.iter().cloned());
+            outcome.run.overlaps.extend(other.run.overlaps.iter().cloned());
+            outcome.not_delivered.extend(other.not_delivered.iter().cloned());
+            outcome.others.push(other);
+        }
+        if !self.gate.kept_processing() {
+            outcome.not_proven(&Act::Ca(CaAct::Processing), "no finalized order was asked for");
         }
         let issued = issuance(&self.ca.take_requests());
         outcome.run.orders = issued.orders;
@@ -204,45 +269,83 @@ impl<'a> Runner<'a> {
         Ok(outcome)
     }
 
+    /// What a fault did to the server is over.
+    fn mend_server(&mut self) -> Result<(), RunError> {
+        if std::mem::take(&mut self.reloads_refused)
+            && let Some(server) = &mut self.server
+            && server.is_alive()
+        {
+            server.refuse_reloads(false)?;
+        }
+        if std::mem::take(&mut self.restart_server) {
+            self.start_server()?;
+        }
+        Ok(())
+    }
+
     /// Starts a run; returns its index.
     pub(super) fn start(&mut self, assignment: &Assignment<'_>) -> Result<usize, RunError> {
         let output = Output::new()?;
+        let mut faults = assignment.faults.to_vec();
+        let group = assignment.group.clone();
+        let mut confined = group.map(|group| Confined::new(group, &mut faults)).transpose()?;
         let mut command = self.stage.command(assignment.command);
         command.stdout = Some(output.writer()?);
         command.stderr = Some(output.writer()?);
+        command.cgroup = confined.as_ref().map(Confined::entrance).transpose()?;
         let started = Instant::now();
-        let leader = self
-            .tracer
-            .spawn(&command)
-            .map_err(|source| RunError::Spawn { command: assignment.command.join(" "), source })?;
         let index = self.runs;
         self.runs += 1;
-        self.processes.led(leader.as_raw(), index);
+        let mut outcome = Outcome { roles: self.roles.clone(), ..Outcome::default() };
+        let leader = match self.tracer.spawn(&command) {
+            Ok(leader) => {
+                self.processes.led(leader.as_raw(), index);
+                leader.as_raw()
+            }
+            Err(source) => {
+                // Killed by the kernel while it was being loaded: that is a run, too.
+                let end = End::Killed(nix::libc::SIGKILL);
+                let name = || {
+                    assignment.command.first().map_or("?", |c| c.rsplit('/').next().unwrap_or(c)).to_owned()
+                };
+                let limited = confined.as_mut().filter(|confined| !confined.in_force().is_empty());
+                let Some(confined) = limited else {
+                    return Err(RunError::Spawn { command: assignment.command.join(" "), source });
+                };
+                if source.step != Step::Vanished || !confined.ended(name, end, 0) {
+                    outcome.not_delivered.push(format!("the command was not started: {source}"));
+                }
+                outcome.run.end = Some(end);
+                NOBODY
+            }
+        };
         self.active.push(Progress {
             index,
-            leader: leader.as_raw(),
+            leader,
             detail: assignment.detail,
             known: assignment.known.clone(),
             started,
             deadline: started + self.scenario.subject.deadline,
-            outcome: Outcome { roles: self.roles.clone(), ..Outcome::default() },
+            over: outcome.run.end.is_some(),
+            struck: outcome.run.end.is_some(),
+            outcome,
             output,
             occurrences: HashMap::new(),
             returning: HashMap::new(),
             names: HashMap::new(),
-            open_faults: assignment.faults.to_vec(),
-            struck: false,
+            open_faults: faults,
+            confined,
+            until_killed: assignment.until_killed,
             collided: false,
             spared: None,
             volleys: VecDeque::new(),
             volley_since: started,
             at_point: 0,
+            stepped: Vec::new(),
             refusing: None,
+            refused_for_room: None,
             last_activity: started,
             overdue: None,
-            over: false,
-            exclusive_done: 0,
-            intruded: None,
         });
         Ok(index)
     }
@@ -252,7 +355,7 @@ impl<'a> Runner<'a> {
             let wake_at = self.next_look()?;
             let Some(wake_at) = wake_at else { return Ok(()) };
             // A second run that was just found to be over lets the first one go on.
-            if self.pending.as_ref().is_some_and(|pending| self.second_is_over(pending)) {
+            if self.pending.iter().any(|pending| self.second_is_over(pending)) {
                 self.settle_pending(false)?;
                 continue;
             }
@@ -265,7 +368,7 @@ impl<'a> Runner<'a> {
                 }
                 tracer::Event::Ended(ended) => {
                     if ended.leader {
-                        self.ended(ended.pid.as_raw(), ended.status, ended.cpu, told);
+                        self.ended(ended.pid.as_raw(), ended.status, ended.cpu, told)?;
                     }
                 }
                 tracer::Event::Woken => self.woken(told)?,
@@ -279,7 +382,10 @@ impl<'a> Runner<'a> {
                 }
             }
             self.settle_pending(false)?;
+            self.let_go()?;
             self.send_volleys()?;
+            self.start_more()?;
+            self.strike_in_time(told)?;
         }
     }
 
@@ -308,10 +414,10 @@ impl<'a> Runner<'a> {
                 look = Some(look.map_or(at, |look: Instant| look.min(at)));
             }
         }
-        if let (Some(look), Some(pending)) = (&mut look, &self.pending) {
-            *look = (*look).min(pending.due());
-        }
-        Ok(look)
+        // A run that is yet to start keeps the others' books open.
+        let look = look.into_iter().chain(self.starts.first().copied()).min();
+        let others = self.pending.iter().map(Pending::due).chain(self.holds.iter().filter_map(Hold::due));
+        Ok(look.map(|look| others.fold(look, Instant::min)))
     }
 
     fn look_after(&mut self, place: usize, now: Instant) -> Result<Instant, RunError> {
@@ -326,8 +432,13 @@ impl<'a> Runner<'a> {
             self.deadline_passed(place)?;
             return Ok(now + limits::KILLED);
         }
-        let waits = self.pending.as_ref().is_some_and(|pending| pending.run == index);
+        let waits = self.waits(index) || self.holds_for(index);
         let mut look = deadline;
+        if run.outcome.run.end.is_none()
+            && let Some(at) = run.open_faults.iter().filter_map(|fault| in_time(fault, run.started)).min()
+        {
+            look = look.min(at);
+        }
         if let Some(volley) = run.volleys.front() {
             look = look.min(volley.due(run.volley_since, run.outcome.run.end.is_some()));
         }
@@ -399,16 +510,23 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn ended(&mut self, pid: i32, status: Status, cpu: Duration, told: &mut Listener<'_>) {
-        let Some(process) = self.processes.ended(pid) else { return };
+    fn ended(
+        &mut self,
+        pid: i32,
+        status: Status,
+        cpu: Duration,
+        told: &mut Listener<'_>,
+    ) -> Result<(), RunError> {
+        let Some(process) = self.processes.ended(pid) else { return Ok(()) };
         let end = match status {
             Status::Exited(code) => End::Exited(code),
             Status::Signalled { signal, .. } => End::Killed(signal),
         };
-        if let Some(pending) = &mut self.pending {
+        for pending in &mut self.pending {
             pending.ended(pid, end);
         }
-        let Some(run) = self.active.iter_mut().find(|run| run.index == process.run) else { return };
+        self.hold_ended(pid);
+        let Some(run) = self.active.iter_mut().find(|run| run.index == process.run) else { return Ok(()) };
         run.returning.remove(&pid);
         run.last_activity = Instant::now();
         if pid == run.leader {
@@ -417,6 +535,20 @@ impl<'a> Runner<'a> {
             run.outcome.run.end.get_or_insert(end);
         }
         tell(told, Told::Ended(process.name(), end));
+        let effects = run.outcome.seen.len();
+        let oom =
+            run.confined.as_mut().is_some_and(|confined| confined.ended(|| process.name(), end, effects));
+        if !oom {
+            return Ok(());
+        }
+        run.struck = true;
+        run.outcome.struck_at.get_or_insert(effects);
+        let over = run.until_killed;
+        tell(told, Told::OutOfMemory(process.name()));
+        for pid in self.processes.of_run(process.run).into_iter().filter(|_| over) {
+            signal_process(pid, nix::libc::SIGKILL)?;
+        }
+        Ok(())
     }
 
     fn woken(&mut self, told: &mut Listener<'_>) -> Result<(), RunError> {
@@ -425,7 +557,9 @@ impl<'a> Runner<'a> {
         }
         while let Ok((request, answer)) = self.control.calls.try_recv() {
             let response = match request {
+                _ if self.reloads_refused => Err("its configuration is broken".to_owned()),
                 control::Request::Start(_) => self.start_server().map_err(|error| error.to_string()),
+                control::Request::Test => Ok(()),
             };
             // A shim that was killed does not wait for its answer.
             let _ = answer.send(response);
@@ -449,6 +583,9 @@ impl Drop for Runner<'_> {
         self.control.wake(None);
     }
 }
+
+/// The process id of a leader that never came to be: nobody has it.
+const NOBODY: i32 = -1;
 
 /// Tells whoever listens.
 pub(super) fn tell(listener: &mut Listener<'_>, what: Told<'_>) {

@@ -1,6 +1,9 @@
 //! How a fault is delivered at its point, and how it is proven that it was.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use process_roulette_tracer::{self as tracer, Call, Stopped};
 
@@ -14,12 +17,16 @@ use crate::{
     limits,
 };
 
-use super::{Assignment, Detail, Listener, RunError, Runner, Told, runner::tell};
+use super::{
+    Assignment, Detail, Listener, RunError, Runner, Told, inside::Step, observe::told_short, runner::tell,
+};
 
 /// What is held at a point.
 pub(super) enum At {
     /// A task before its syscall.
     Syscall(Stopped),
+    /// A task right after its exec, before its first instruction.
+    Started(Stopped),
     /// A request before the CA.
     Request(Arrival),
 }
@@ -31,6 +38,8 @@ pub(super) struct Pending {
     fault: FaultRecord,
     /// What is held meanwhile.
     at: Option<At>,
+    /// The step of the state-changing part that waits with it.
+    step: Option<Step>,
     wait: Wait,
     since: Instant,
     /// When to look at it again.
@@ -103,14 +112,29 @@ impl Runner<'_> {
         tell(told, Told::Fault(&fault));
         let run = &mut self.active[place];
         run.struck = true;
+        run.outcome.struck_at.get_or_insert(run.outcome.seen.len());
         run.at_point = pid;
-        let Some(act) = fault::find(&fault.fault).and_then(|known| known.act(&fault)) else {
+        let Some(act) = fault::act(&fault) else {
             run.outcome.not_delivered.push(format!("there is no such fault: {fault}"));
             return self.release(at);
         };
+        // The effect at the point has been noted: it happens later, or not at all.
+        let step = match (&act, run.outcome.seen.last()) {
+            (Act::Signals { .. } | Act::SecondRun { .. } | Act::Refuse { .. }, Some(seen)) => {
+                self.inside.hold(run.index, &told_short(&seen.point, &seen.effect))
+            }
+            _ => None,
+        };
         match (act, at) {
-            (Act::Signals { volleys, .. }, at) => self.first_volley(place, fault, volleys, at, pid),
-            (Act::SecondRun { stopped }, at) => self.second_run(place, fault, stopped, at, pid),
+            (Act::Signals { volleys, .. }, at) => self.first_volley(place, fault, volleys, Some(at), pid),
+            (Act::SecondRun { stopped }, at) => self.second_run(place, fault, stopped, at, step),
+            (Act::MoreRuns { delays }, at) => {
+                let now = Instant::now();
+                run.collided = true;
+                self.starts = delays.iter().map(|delay| now + *delay).collect();
+                run.outcome.run.faults.push(fault);
+                self.release(at)
+            }
             (Act::Refuse { errno, from_here_on }, At::Syscall(task)) => {
                 task.refuse(errno)?;
                 run.refusing = from_here_on.then_some(errno);
@@ -127,15 +151,65 @@ impl Runner<'_> {
                 }
                 Ok(task.resume()?)
             }
+            (Act::FillDisk, at) => {
+                match self.stage.fill() {
+                    Ok(0) => {
+                        self.disk_full = true;
+                        run.refused_for_room = Some(0);
+                        run.outcome.run.faults.push(fault);
+                    }
+                    Ok(free) => {
+                        run.outcome.not_delivered.push(format!("{free} blocks are still free: {fault}"));
+                    }
+                    Err(error) => run.outcome.not_delivered.push(format!("{error}: {fault}")),
+                }
+                self.go_on(place, at)
+            }
             (Act::Ca(act), At::Request(arrival)) => {
                 run.outcome.run.faults.push(fault);
+                if act == CaAct::Processing {
+                    // Clients ask for long before they give up, and may.
+                    run.deadline += limits::PROCESSING_PATIENCE;
+                }
                 self.trouble(&act, arrival);
                 Ok(())
+            }
+            (Act::HoldStart { time, volleys }, At::Syscall(task)) => {
+                let index = run.index;
+                self.hold_start(index, pid, fault, time, volleys, task)
+            }
+            (Act::RefuseReloads, at) => {
+                let refuses = match &mut self.server {
+                    Some(server) if server.is_alive() => server.refuse_reloads(true).map(drop),
+                    // It does not start again either.
+                    _ => Ok(()),
+                };
+                self.reloads_refused = true;
+                match refuses {
+                    Ok(()) => run.outcome.run.faults.push(fault),
+                    Err(error) => run.outcome.not_delivered.push(format!("{error}: {fault}")),
+                }
+                self.release(at)
+            }
+            (Act::LowerMemory, at) => {
+                match &mut run.confined {
+                    Some(confined) => confined.lower(fault),
+                    None => {
+                        run.outcome.not_delivered.push(format!("the run is in no control group: {fault}"));
+                    }
+                }
+                self.release(at)
             }
             (Act::KillServer, at) => {
                 self.server = None;
                 self.restart_server = true;
                 run.outcome.run.faults.push(fault);
+                self.release(at)
+            }
+            (Act::StepClock { seconds }, at) => {
+                // Proven when the run is over: see `settle_clock`.
+                run.stepped.push(fault);
+                self.tracer.step_clock(seconds);
                 self.release(at)
             }
             (_, at) => {
@@ -145,9 +219,21 @@ impl Runner<'_> {
         }
     }
 
+    /// Lets the effect happen, and looks at what came of it where the disk is full.
+    fn go_on(&mut self, place: usize, at: At) -> Result<(), RunError> {
+        match at {
+            At::Syscall(task) if self.disk_full => {
+                let last = self.active[place].outcome.seen.len().saturating_sub(1);
+                self.active[place].returning.insert(task.tid().as_raw(), last);
+                Ok(task.resume_and_stop_after()?)
+            }
+            at => self.release(at),
+        }
+    }
+
     fn release(&mut self, at: At) -> Result<(), RunError> {
         match at {
-            At::Syscall(task) => task.resume()?,
+            At::Syscall(task) | At::Started(task) => task.resume()?,
             // The client may be gone by now.
             At::Request(arrival) => drop(arrival.reply.send(Decision::Pass)),
         }
@@ -162,18 +248,22 @@ impl Runner<'_> {
                 Decision::Pass
             }
             CaAct::Delay(time) => Decision::Delay(*time),
+            CaAct::Processing => {
+                self.gate.keep_processing();
+                Decision::Pass
+            }
             CaAct::Answer { status, problem, retry_after } => answer(*status, problem, *retry_after),
         };
         // A client that is gone does not wait for it.
         let _ = arrival.reply.send(decision);
     }
 
-    fn first_volley(
+    pub(super) fn first_volley(
         &mut self,
         place: usize,
         fault: FaultRecord,
         volleys: Vec<Volley>,
-        at: At,
+        at: Option<At>,
         pid: i32,
     ) -> Result<(), RunError> {
         let now = Instant::now();
@@ -181,11 +271,8 @@ impl Runner<'_> {
         let index = run.index;
         run.volleys = volleys.into();
         run.volley_since = now;
-        let first = run.volleys.front().is_some_and(|first| first.when == When::AtPoint);
-        let Some(Volley { signal, to, .. }) = first.then(|| run.volleys.pop_front()).flatten() else {
-            // It comes later: see send_volleys.
-            run.outcome.run.faults.push(fault);
-            return self.release(at);
+        let Some(Volley { signal, to, .. }) = run.volleys.pop_front() else {
+            return at.map_or(Ok(()), |at| self.release(at));
         };
         let victims = self.recipients(&to, pid, index);
         if victims.is_empty() {
@@ -193,13 +280,13 @@ impl Runner<'_> {
                 .outcome
                 .not_delivered
                 .push(format!("there was nobody to get the signal: {fault}"));
-            return self.release(at);
+            return at.map_or(Ok(()), |at| self.release(at));
         }
         let own = victims.contains(&pid);
         // A signal to a process is taken by any of its threads; the one at the point must not go
         // on before one of them has. So it gets the signal itself, where it does not block it.
         let itself = match &at {
-            At::Syscall(task) if own && signal != nix::libc::SIGKILL => Some(task.tid().as_raw()),
+            Some(At::Syscall(task)) if own && signal != nix::libc::SIGKILL => Some(task.tid().as_raw()),
             _ => None,
         };
         let itself = itself.filter(|tid| {
@@ -214,23 +301,33 @@ impl Runner<'_> {
         }
         let held = match at {
             // It dies at this stop: the syscall does not run.
-            At::Syscall(task) if own && signal == nix::libc::SIGKILL => {
+            Some(At::Syscall(task)) if own && signal == nix::libc::SIGKILL => {
                 drop(task);
                 None
             }
-            At::Syscall(task) if itself.is_some() => {
+            Some(At::Syscall(task)) if itself.is_some() => {
                 task.postpone()?;
+                None
+            }
+            // What hangs and ignores the signal hangs on, until it is killed.
+            Some(At::Started(task)) if own && self.ignores(pid, signal) => {
+                drop(task);
+                None
+            }
+            Some(At::Started(task)) if own => {
+                task.resume()?;
                 None
             }
             at => {
                 self.active[place].spared = (!own).then_some(pid);
-                Some(at)
+                at
             }
         };
-        self.pending = Some(Pending {
+        self.pending.push(Pending {
             run: index,
             fault,
             at: held,
+            step: None,
             wait: Wait::Signals {
                 signal,
                 awaited: victims.into_iter().collect(),
@@ -241,6 +338,10 @@ impl Runner<'_> {
             due: now + limits::SIGNAL_PROOF,
         });
         Ok(())
+    }
+
+    fn ignores(&self, pid: i32, signal: i32) -> bool {
+        self.decoder.proc.dispositions(pid).is_some_and(|d| d.ignored >> (signal - 1) & 1 == 1)
     }
 
     /// Who gets a signal, those nearer to the leader first.
@@ -266,22 +367,28 @@ impl Runner<'_> {
     /// Sends the signals that follow the first ones, when their time has come.
     pub(super) fn send_volleys(&mut self) -> Result<(), RunError> {
         for place in 0..self.active.len() {
-            let run = &self.active[place];
-            if self.pending.as_ref().is_some_and(|pending| pending.run == run.index) {
-                continue;
+            if !self.waits(self.active[place].index) {
+                self.send_volley(place)?;
             }
-            let Some(next) = run.volleys.front() else { continue };
-            if Instant::now() < next.due(run.volley_since, run.outcome.run.end.is_some()) {
-                continue;
-            }
-            let (index, at_point) = (run.index, run.at_point);
-            let Some(volley) = self.active[place].volleys.pop_front() else { continue };
-            for victim in self.recipients(&volley.to, at_point, index) {
-                signal_process(victim, volley.signal)?;
-            }
-            self.active[place].volley_since = Instant::now();
         }
         Ok(())
+    }
+
+    /// The next of them, if its time has come. Whether it killed all of the run.
+    fn send_volley(&mut self, place: usize) -> Result<bool, RunError> {
+        let run = &mut self.active[place];
+        let leader_gone = run.outcome.run.end.is_some();
+        let is_due = |next: &Volley| Instant::now() >= next.due(run.volley_since, leader_gone);
+        if !run.volleys.front().is_some_and(is_due) {
+            return Ok(false);
+        }
+        let Some(volley) = run.volleys.pop_front() else { return Ok(false) };
+        run.volley_since = Instant::now();
+        let (index, at_point) = (run.index, run.at_point);
+        for victim in self.recipients(&volley.to, at_point, index) {
+            signal_process(victim, volley.signal)?;
+        }
+        Ok(volley.to == Recipients::Tree && volley.signal == nix::libc::SIGKILL)
     }
 
     fn second_run(
@@ -290,48 +397,126 @@ impl Runner<'_> {
         fault: FaultRecord,
         stopped: bool,
         at: At,
-        pid: i32,
+        step: Option<Step>,
     ) -> Result<(), RunError> {
         let first = self.active[place].index;
         self.active[place].collided = true;
         if stopped {
-            for other in self.processes.of_run(first).into_iter().filter(|other| *other != pid) {
-                signal_process(other, nix::libc::SIGSTOP)?;
+            // The process at the point too: it may have other threads.
+            for process in self.processes.of_run(first) {
+                signal_process(process, nix::libc::SIGSTOP)?;
             }
         }
         let command = self.scenario.subject.command.clone();
         let known = self.active[place].known.clone();
-        let index =
-            self.start(&Assignment { command: &command, faults: &[], detail: Detail::Plain, known })?;
+        let faults = std::mem::take(&mut self.for_second);
+        // What a second one does is looked at as closely only where it is for further faults.
+        let detail = match self.active[place].detail {
+            Detail::Census => Detail::Plain,
+            other => other,
+        };
+        let index = self.start(&Assignment {
+            command: &command,
+            faults: &faults,
+            detail,
+            known,
+            group: None,
+            until_killed: false,
+        })?;
         let now = Instant::now();
         let due = now + limits::SECOND_RUN_BLOCKED;
         let wait = Wait::SecondRun { index, stopped };
-        self.pending = Some(Pending { run: first, fault, at: Some(at), wait, since: now, due });
+        self.pending.push(Pending { run: first, fault, at: Some(at), step, wait, since: now, due });
         Ok(())
     }
 
-    /// A run has come to an effect that belongs to the state-changing part.
-    pub(super) fn intrusion(&mut self, place: usize, text: String) {
-        let Some(Pending { run, wait: Wait::SecondRun { index, .. }, .. }) = &self.pending else { return };
-        if self.active[place].index != *index {
-            return;
+    /// Starts the runs whose time has come.
+    pub(super) fn start_more(&mut self) -> Result<(), RunError> {
+        while self.starts.first().is_some_and(|start| *start <= Instant::now()) {
+            self.starts.remove(0);
+            let command = self.scenario.subject.command.clone();
+            let Some(known) = self.active.first().map(|first| first.known.clone()) else { return Ok(()) };
+            let index = self.start(&Assignment {
+                command: &command,
+                faults: &[],
+                detail: Detail::Plain,
+                known,
+                group: None,
+                until_killed: false,
+            })?;
+            if let Some(place) = self.place_of(index) {
+                self.active[place].collided = true;
+            }
         }
-        let Some(first) = self.place_of(*run) else { return };
-        let first = &mut self.active[first];
-        // The effect at the point has been counted and has not happened.
-        let before = first.exclusive_done.saturating_sub(1);
-        first.intruded.get_or_insert_with(|| (before, Vec::new())).1.push(text);
+        Ok(())
     }
 
-    /// Goes on once what is pending is done with. `empty`: no process is left at all.
+    /// Strikes with faults whose time has come.
+    pub(super) fn strike_in_time(&mut self, told: &mut Listener<'_>) -> Result<(), RunError> {
+        let now = Instant::now();
+        for place in 0..self.active.len() {
+            let run = &mut self.active[place];
+            if run.outcome.run.end.is_some() {
+                continue;
+            }
+            let started = run.started;
+            let due = |fault: &FaultRecord| in_time(fault, started).is_some_and(|at| at <= now);
+            let Some(position) = run.open_faults.iter().position(due) else { continue };
+            let fault = run.open_faults.remove(position);
+            tell(told, Told::Fault(&fault));
+            run.struck = true;
+            run.outcome.struck_at.get_or_insert(run.outcome.seen.len());
+            let act = fault::act(&fault);
+            // Whoever is at work: the youngest.
+            let index = run.index;
+            let youngest = self.processes.of_run(index).last().copied();
+            match (act, youngest) {
+                (Some(Act::Signals { volleys, .. }), Some(pid)) => {
+                    self.active[place].at_point = pid;
+                    self.first_volley(place, fault, volleys, None, pid)?;
+                }
+                _ => self.active[place]
+                    .outcome
+                    .not_delivered
+                    .push(format!("it cannot strike at a time: {fault}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something is pending that was struck in this run.
+    pub(super) fn waits(&self, run: usize) -> bool {
+        self.pending.iter().any(|pending| pending.run == run)
+    }
+
+    /// Goes on with what is done with of all that is pending. `empty`: no process is left at all.
     pub(super) fn settle_pending(&mut self, empty: bool) -> Result<(), RunError> {
-        let Some(pending) = &mut self.pending else { return Ok(()) };
+        // What was struck last first: a second run is over when its own fault is done with.
+        for place in (0..self.pending.len()).rev() {
+            self.settle(place, empty)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the leader is about to die of what it was sent, and others are to go with it.
+    fn leader_dies(&self, pending: &Pending) -> bool {
+        let Wait::Signals { signal, .. } = pending.wait else { return false };
+        let Some(run) = self.place_of(pending.run).map(|place| &self.active[place]) else { return false };
+        let next = run.volleys.front().map(|volley| volley.when);
+        matches!(next, Some(When::LeaderGone(_)))
+            && run.outcome.run.end.is_none()
+            && self.decoder.proc.dispositions(run.leader).is_some_and(|does| does.is_default(signal))
+    }
+
+    fn settle(&mut self, place: usize, empty: bool) -> Result<(), RunError> {
+        let leader_dies = self.leader_dies(&self.pending[place]);
+        let pending = &mut self.pending[place];
         let now = Instant::now();
         let mut proven = true;
         let mut why_not = String::new();
         match &mut pending.wait {
             Wait::Signals { signal, awaited, proven: seen, why_not: why } => {
-                if !awaited.is_empty() && !empty {
+                if (!awaited.is_empty() || leader_dies) && !empty {
                     if now < pending.due {
                         return Ok(());
                     }
@@ -366,7 +551,8 @@ impl Runner<'_> {
                 }
             }
         }
-        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let pending = self.pending.remove(place);
+        self.inside.extend(pending.step);
         let Some(place) = self.place_of(pending.run) else { return Ok(()) };
         let alive = self.processes.of_run(pending.run);
         let run = &mut self.active[place];
@@ -388,14 +574,24 @@ impl Runner<'_> {
                 signal_process(*pid, nix::libc::SIGCONT)?;
             }
         }
+        // Whoever goes with the leader does not get past the point any more: the kernel ends a PID
+        // namespace with its process 1.
+        let all_killed = self.send_volley(place)?;
         match pending.at {
             // A victim's connection is closed before the CA has acted.
-            Some(At::Request(arrival)) if alive.is_empty() => drop(arrival.reply.send(Decision::Cut)),
+            Some(At::Request(arrival)) if alive.is_empty() || all_killed => {
+                drop(arrival.reply.send(Decision::Cut));
+            }
             Some(at) => self.release(at)?,
             None => {}
         }
         Ok(())
     }
+}
+
+/// When a fault that waits for a time strikes in a run that started then.
+pub(super) fn in_time(fault: &FaultRecord, started: Instant) -> Option<Instant> {
+    fault.after_ms.map(|ms| started + Duration::from_millis(ms))
 }
 
 /// Which argument of a write is its length, and half of that.

@@ -11,9 +11,14 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use crate::{
+    fault::{self, Family, clock, disk::LASTING, memory::LIMIT, senders::KILL_MODES},
+    limits::AT_ONCE_MOST,
+};
+
 use super::{
     duration,
-    model::Scenario,
+    model::{Faults, Scenario},
     placeholders::{PLACEHOLDERS, braces},
     problem::{Place, Problem, nearest, suggest},
 };
@@ -158,6 +163,147 @@ impl Checker<'_> {
     }
 }
 
+impl Checker<'_> {
+    /// Names of faults and their settings, and whether they go together.
+    fn faults(&mut self, faults: &Faults) {
+        // A misspelt one may have been meant.
+        let has_settings = |name: &String| fault::find(name).is_none_or(|fault| !fault.settings().is_empty());
+        if let Some(kill) = &faults.kill {
+            self.chosen("kill", "signals", &kill.signals, &[]);
+            self.chosen("kill", "scopes", &kill.scopes, &[]);
+        }
+        if let Some(senders) = &faults.senders {
+            self.chosen("senders", "profiles", &senders.profiles, &fault::names(Family::Senders));
+            self.chosen("senders", "kill_modes", &senders.kill_modes, &KILL_MODES);
+            let sends = |profile: &str| senders.profiles.iter().any(|p| p == profile);
+            let patterns = [Key("faults"), Key("senders"), Key("patterns")];
+            if sends("pkill-f") && senders.patterns.iter().all(String::is_empty) {
+                self.at(
+                    &[Key("faults"), Key("senders"), Key("profiles")],
+                    "`pkill-f` has no pattern to kill by",
+                    "add what it is called with, such as patterns = [\"certbot renew\"]",
+                );
+            } else if !senders.patterns.is_empty() && !sends("pkill-f") {
+                self.at(
+                    &patterns,
+                    "`faults.senders.patterns` is for `pkill-f`, which is not among the profiles",
+                    "add `pkill-f` to the profiles, or leave `patterns` out",
+                );
+            } else if senders.patterns.iter().any(String::is_empty) {
+                self.at(
+                    &patterns,
+                    "an empty pattern matches every process",
+                    "use the scope `tree` of `kill` for that",
+                );
+            }
+            if !senders.profiles.iter().any(has_settings) {
+                self.unused("senders", "kill_modes", "the systemd profiles");
+            }
+        }
+        if let Some(collide) = &faults.collide
+            && collide.at_once > AT_ONCE_MOST
+        {
+            self.at(
+                &[Key("faults"), Key("collide"), Key("at_once")],
+                format!("{} runs at once are more than any scheduler starts", collide.at_once),
+                format!("use at most {AT_ONCE_MOST}"),
+            );
+        }
+        if faults.pairs.as_ref().is_some_and(|pairs| pairs.most == Some(0)) {
+            self.at(
+                &[Key("faults"), Key("pairs"), Key("most")],
+                "`faults.pairs.most` is 0",
+                "name how many, or leave `pairs` out",
+            );
+        }
+        if faults.pairs.is_some() && *faults == (Faults { pairs: faults.pairs.clone(), ..Faults::none() }) {
+            self.at(
+                &[Key("faults"), Key("pairs")],
+                "`faults.pairs` has no first fault to follow",
+                "name a family of faults beside it, such as kill = {}",
+            );
+        }
+        if let Some(memory) = &faults.memory {
+            self.chosen("memory", "faults", &memory.faults, &fault::names(Family::Memory));
+            if memory.limits == 0 {
+                self.at(
+                    &[Key("faults"), Key("memory"), Key("limits")],
+                    "`faults.memory.limits` is 0",
+                    "use at least 1, or leave `memory-limit` out of the faults",
+                );
+            }
+            if !memory.faults.iter().any(|name| name == LIMIT || fault::find(name).is_none()) {
+                self.unused("memory", "limits", "`memory-limit`");
+            }
+        }
+        if let Some(disk) = &faults.disk {
+            self.chosen("disk", "errors", &disk.errors, &fault::names(Family::Disk));
+            self.chosen("disk", "lasting", &disk.lasting, &LASTING);
+            if !disk.errors.iter().any(has_settings) {
+                self.unused("disk", "lasting", "errors that are refused by number");
+            }
+        }
+        if let Some(ca) = &faults.ca {
+            self.chosen("ca", "troubles", &ca.troubles, &fault::names(Family::Ca));
+        }
+        if let Some(neighbour) = &faults.neighbour {
+            self.chosen("neighbour", "faults", &neighbour.faults, &fault::names(Family::Neighbour));
+        }
+        if let Some(stepped) = &faults.clock {
+            self.chosen("clock", "faults", &stepped.faults, &fault::names(Family::Clock));
+            self.chosen("clock", "by", &stepped.by, &[]);
+            for (index, by) in stepped.by.iter().enumerate() {
+                if clock::seconds(by).is_none() {
+                    self.at(
+                        &[Key("faults"), Key("clock"), Key("by"), Index(index)],
+                        format!("`{by}` is no step of a clock"),
+                        "write a number and `s`, `m`, `h` or `d`, such as `90d`, at most 50 years of 365 days",
+                    );
+                }
+            }
+        }
+    }
+
+    /// A list that chooses among `known` (any, where that is empty): neither empty, nor with a name
+    /// twice or one that nobody knows.
+    fn chosen<T: PartialEq + ToString>(&mut self, family: &str, key: &str, chosen: &[T], known: &[&str]) {
+        let path = [Key("faults"), Key(family), Key(key)];
+        if chosen.is_empty() {
+            self.at(
+                &path,
+                format!("`faults.{family}.{key}` is empty"),
+                format!("name one, or leave `{family}` out"),
+            );
+        }
+        for (index, name) in chosen.iter().enumerate() {
+            let text = name.to_string();
+            let path = [Key("faults"), Key(family), Key(key), Index(index)];
+            if !known.is_empty() && !known.contains(&text.as_str()) {
+                let elsewhere = fault::find(&text).map(fault::Fault::family).filter(|_| key != "lasting");
+                let help = match elsewhere {
+                    Some(other) => format!("it is of the family `{}`", other.name()),
+                    None => suggest(&text, known.iter().copied()),
+                };
+                self.at(&path, format!("unknown name `{text}` in faults.{family}.{key}"), help);
+            } else if chosen[..index].contains(name) {
+                self.at(&path, format!("`{text}` is here twice"), "remove one of them");
+            }
+        }
+    }
+
+    /// A setting that is written down and that nothing would use.
+    fn unused(&mut self, family: &str, key: &str, of: &str) {
+        let span = locate_key(self.document, &["faults", family], key);
+        if span.is_some() {
+            self.report(
+                span,
+                format!("`faults.{family}.{key}` is for {of}, and none is asked for"),
+                format!("leave `{key}` out, or ask for one"),
+            );
+        }
+    }
+}
+
 /// Only the version of the format, which is asked first: a file of another version may have
 /// another shape, and complaining about that would mislead.
 pub(super) fn check_version(source: &str, document: &Spanned<DeTable<'_>>) -> Option<Problem> {
@@ -289,19 +435,7 @@ pub(super) fn check(
     let span = locate(document, &[Key("server"), Key("pid_file")]);
     check.path(span, "server.pid_file", &scenario.server.pid_file);
 
-    if let Some(kill) = &scenario.faults.kill {
-        let inside = |key| [Key("faults"), Key("kill"), Key(key)];
-        if kill.signals.is_empty() {
-            check.at(
-                &inside("signals"),
-                "`faults.kill.signals` is empty",
-                "name a signal, or leave `kill` out",
-            );
-        }
-        if kill.scopes.is_empty() {
-            check.at(&inside("scopes"), "`faults.kill.scopes` is empty", "name a scope, or leave `kill` out");
-        }
-    }
+    check.faults(&scenario.faults);
     if scenario.limits.orders == 0 || scenario.limits.certificates == 0 {
         let key = if scenario.limits.orders == 0 { "orders" } else { "certificates" };
         check.at(

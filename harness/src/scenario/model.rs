@@ -158,9 +158,13 @@ pub struct Faults {
     /// Kills as real senders do them: `senders = { profiles = ["systemd-stop", "reboot"] }`.
     #[serde(default)]
     pub senders: Option<Senders>,
-    /// A second run started at every point while the first is held there: `collide = {}`.
+    /// Other runs beside the first: a second one started at every point while the first is held
+    /// there, and several at once: `collide = {}`.
     #[serde(default)]
     pub collide: Option<Collide>,
+    /// A real memory limit and the kernel's OOM killer: `memory = { limits = 5 }`.
+    #[serde(default)]
+    pub memory: Option<Memory>,
     /// Disk errors at every point: `disk = { errors = ["enospc"] }`.
     #[serde(default)]
     pub disk: Option<Disk>,
@@ -173,6 +177,13 @@ pub struct Faults {
     /// The run stopped while a second one comes and goes: `pause = {}`.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// A second fault after each of the others: `pairs = { most = 300 }`.
+    #[serde(default)]
+    pub pairs: Option<Pairs>,
+    /// The clock stepped at every point after which somebody looks at it:
+    /// `clock = { by = ["1d"] }`.
+    #[serde(default)]
+    pub clock: Option<Clock>,
 }
 
 /// Kills as those who send them in real life do it.
@@ -189,16 +200,42 @@ pub struct Senders {
     pub patterns: Vec<String>,
 }
 
-/// A second run started at every point.
+/// Other runs beside the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Collide {
+    /// Whether the second run is also killed, at each point of its own.
+    pub kill_second: bool,
+    /// How many runs are started at once, with jitter, the first one included; under 2: none.
+    pub at_once: u32,
+}
+
+/// A second fault after the first: whatever run comes after it (the same one, the one beside it, the
+/// next scheduled one) is killed at each of its own points.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Collide {}
+pub struct Pairs {
+    /// At most this many pairs, spread over all of them; when absent: every pair.
+    pub most: Option<u32>,
+}
+
+/// A real memory limit and the kernel's OOM killer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// Which: `memory-limit` (from the run's start), `memory-lowered` (at every point).
+    pub faults: Vec<String>,
+    /// How many limits `memory-limit` tries, from the highest under which the kernel kills down to
+    /// the lowest under which the command starts.
+    #[schemars(range(min = 1))]
+    pub limits: u32,
+}
 
 /// Disk errors at every point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Disk {
-    /// Which: `enospc`, `edquot`, `erofs`, `eio`, `short-write`.
+    /// Which: `enospc`, `edquot`, `erofs`, `eio`, `short-write`, `disk-full` (in a private world).
     pub errors: Vec<String>,
     /// How long: `once`, `from-here-on`.
     pub lasting: Vec<String>,
@@ -209,7 +246,7 @@ pub struct Disk {
 #[serde(deny_unknown_fields, default)]
 pub struct CaTroubles {
     /// Which: `bad-nonce`, `rate-limited`, `internal-error`, `unavailable`, `malformed`,
-    /// `account-unknown`, `cut-before`, `cut-after`, `slow`.
+    /// `account-unknown`, `cut-before`, `cut-after`, `slow`, `processing`.
     pub troubles: Vec<String>,
 }
 
@@ -217,7 +254,7 @@ pub struct CaTroubles {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Neighbour {
-    /// Which: `server-killed`.
+    /// Which: `server-killed`, `server-refuses`, `hook-slow`, `hook-hangs`.
     pub faults: Vec<String>,
 }
 
@@ -226,6 +263,16 @@ pub struct Neighbour {
 #[serde(deny_unknown_fields, default)]
 pub struct Pause {}
 
+/// The clock stepped at every point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clock {
+    /// Which: `clock-forward`, `clock-back`.
+    pub faults: Vec<String>,
+    /// By how much: a number and `s`, `m`, `h` or `d`, up to 50 years.
+    pub by: Vec<String>,
+}
+
 impl Faults {
     /// No fault at all.
     pub fn none() -> Faults {
@@ -233,10 +280,13 @@ impl Faults {
             kill: None,
             senders: None,
             collide: None,
+            memory: None,
             disk: None,
             ca: None,
             neighbour: None,
             pause: None,
+            pairs: None,
+            clock: None,
         }
     }
 }
@@ -264,10 +314,29 @@ impl Default for Senders {
     }
 }
 
+impl Default for Collide {
+    fn default() -> Collide {
+        Collide { kill_second: true, at_once: limits::AT_ONCE }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { faults: strings(&["memory-limit", "memory-lowered"]), limits: limits::MEMORY_LIMITS }
+    }
+}
+
+impl Memory {
+    /// Without the limits that have to be looked for first.
+    pub fn lowered() -> Memory {
+        Memory { faults: strings(&["memory-lowered"]), ..Memory::default() }
+    }
+}
+
 impl Default for Disk {
     fn default() -> Disk {
         Disk {
-            errors: strings(&["enospc", "erofs", "eio", "short-write"]),
+            errors: strings(&["enospc", "erofs", "eio", "short-write", "disk-full"]),
             lasting: strings(&["once", "from-here-on"]),
         }
     }
@@ -286,6 +355,7 @@ impl Default for CaTroubles {
                 "cut-before",
                 "cut-after",
                 "slow",
+                "processing",
             ]),
         }
     }
@@ -293,7 +363,13 @@ impl Default for CaTroubles {
 
 impl Default for Neighbour {
     fn default() -> Neighbour {
-        Neighbour { faults: strings(&["server-killed"]) }
+        Neighbour { faults: strings(&["server-killed", "server-refuses", "hook-slow", "hook-hangs"]) }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock { faults: strings(&["clock-forward", "clock-back"]), by: strings(&["1d", "90d"]) }
     }
 }
 
@@ -436,8 +512,8 @@ pub struct Expect {
     pub matching: Option<String>,
 }
 
-/// The values of the placeholders `{root}`, `{directory_url}`, `{http_port}`, `{tls_port}` and
-/// `{ca_bundle}` in one world.
+/// The values of the placeholders `{root}`, `{directory_url}`, `{http_port}`, `{tls_port}`,
+/// `{ca_bundle}` and `{dns_api}` in one world.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Placeholders {
     /// Empty in a private world; the folder that stands for `/` in a bare one.
@@ -450,4 +526,7 @@ pub struct Placeholders {
     pub tls_port: u16,
     /// PEM file with the roots that the world trusts.
     pub ca_bundle: String,
+    /// URL of the interface by which DNS records are set, without a slash at its end: what a DNS
+    /// provider's API is to a hook.
+    pub dns_api: String,
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, ops::Range};
 use super::model::{Placeholders, Scenario};
 
 /// Every placeholder, without its braces.
-pub const PLACEHOLDERS: [&str; 5] = ["root", "directory_url", "http_port", "tls_port", "ca_bundle"];
+pub const PLACEHOLDERS: [&str; 6] =
+    ["root", "directory_url", "http_port", "tls_port", "ca_bundle", "dns_api"];
 
 impl Placeholders {
     /// `text` with every placeholder replaced. A `$` before the brace keeps it as it is, so that
@@ -31,6 +32,7 @@ impl Placeholders {
             "http_port" => self.http_port.to_string(),
             "tls_port" => self.tls_port.to_string(),
             "ca_bundle" => self.ca_bundle.clone(),
+            "dns_api" => self.dns_api.clone(),
             _ => return None,
         })
     }
@@ -124,6 +126,7 @@ mod tests {
             http_port: 5002,
             tls_port: 5001,
             ca_bundle: "/tmp/w/ca.pem".to_owned(),
+            dns_api: "http://127.0.0.1:8055".to_owned(),
         }
     }
 
@@ -132,6 +135,7 @@ mod tests {
         for (text, replaced) in [
             ("{root}/etc", "/tmp/w/etc"),
             ("--http {http_port} --tls {tls_port}", "--http 5002 --tls 5001"),
+            ("{dns_api}/set-txt", "http://127.0.0.1:8055/set-txt"),
             ("{directory_url}{ca_bundle}", "https://localhost:14000/directory/tmp/w/ca.pem"),
             ("\"${root}/x\"", "\"${root}/x\""),
             ("awk '{print}' {} {a,b} {Root} {root", "awk '{print}' {} {a,b} {Root} {root"),

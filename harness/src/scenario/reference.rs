@@ -77,6 +77,7 @@ paths all start with `{root}` runs in both kinds of world; one with absolute pat
 | `{http_port}` | 80 | an ephemeral port |
 | `{tls_port}` | 443 | an ephemeral port |
 | `{ca_bundle}` | the system's bundle | a file with the world's roots |
+| `{dns_api}` | [where a hook sets TXT records](world.md#the-dns-providers-api) | the same on loopback |
 
 In templates `${root}` (with a `$`) is the shell's own and stays as it is.
 ";

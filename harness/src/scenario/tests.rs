@@ -193,6 +193,22 @@ reason = ""
 }
 
 #[test]
+fn faults_that_are_unknown_or_do_not_go_together_are_refused_with_the_reason() {
+    let text = r#"[faults]
+kill = { signals = ["sigkill", "sigkill"] }
+senders = { profiles = ["systemd-stp", "pkill-f"], kill_modes = ["control"] }
+disk = { errors = ["short-write"], lasting = ["once"] }
+ca = { troubles = ["enospc"] }
+neighbour = { faults = [] }
+"#;
+    insta::assert_snapshot!(error(&format!("{SMALL}{text}")));
+    let alone = r#"[faults]
+senders = { profiles = ["reboot"], kill_modes = ["mixed"], patterns = ["certbot"] }
+"#;
+    insta::assert_snapshot!(error(&format!("{SMALL}{alone}")));
+}
+
+#[test]
 fn another_version_of_the_format_is_refused_before_its_keys() {
     insta::assert_snapshot!(error("schema = 2\nnew_key = 1\n"), @r"
     x.toml:1:10: schema 2 is not known

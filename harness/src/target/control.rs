@@ -2,8 +2,9 @@
 //! input and output.
 //!
 //! The server says `ready STATE` once it listens (or `failed WHY` and exits). Asked `settle`, it
-//! first acts on every SIGHUP that is pending, and then says `settled STATE`. When its input
-//! ends, it exits.
+//! first acts on every SIGHUP that is pending, and then says `settled STATE`. Told `refuse`, it
+//! refuses every reload from then on, until it is told `accept`; it answers both in the same way. When
+//! its input ends, it exits.
 
 use std::{fmt, str::FromStr};
 

@@ -133,6 +133,8 @@ struct Service {
     http: Option<TcpListener>,
     pair: Option<Pair>,
     state: Settled,
+    /// Whether every reload is refused, as one is whose configuration somebody has broken.
+    refuses: bool,
     /// Control input that is not a whole line yet.
     input: Vec<u8>,
 }
@@ -209,7 +211,12 @@ impl Service {
 
     fn reload(&mut self) {
         self.state.reloads += 1;
-        match Pair::load(&self.options.certificate, &self.options.key) {
+        let pair = if self.refuses {
+            Err("its configuration is broken".to_owned())
+        } else {
+            Pair::load(&self.options.certificate, &self.options.key)
+        };
+        match pair {
             Ok(pair) => {
                 self.state.refusal = None;
                 self.state.fingerprint = Some(pair.fingerprint.clone());
@@ -233,13 +240,20 @@ impl Service {
         }
         while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.input.drain(..=end).collect();
-            if line.trim_ascii() == b"settle" {
-                // Signals that were pending when this was asked are on the descriptor by now.
-                if self.take_signals(signals) == Next::End {
-                    return Next::End;
-                }
-                say(&format!("settled {}", self.state));
+            let line = line.trim_ascii();
+            if !matches!(line, b"settle" | b"refuse" | b"accept") {
+                continue;
             }
+            // Signals that were pending when this was asked are on the descriptor by now.
+            if self.take_signals(signals) == Next::End {
+                return Next::End;
+            }
+            match line {
+                b"refuse" => self.refuses = true,
+                b"accept" => self.refuses = false,
+                _ => {}
+            }
+            say(&format!("settled {}", self.state));
         }
         Next::Go
     }

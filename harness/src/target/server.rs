@@ -164,8 +164,18 @@ impl Server {
 
     /// Waits until it has acted on every SIGHUP that reached it so far.
     pub fn settle(&mut self) -> Result<&Settled, WorldError> {
+        self.tell(b"settle\n")
+    }
+
+    /// From now on it refuses every reload and keeps what it has, as a server does whose
+    /// configuration somebody has broken; or it takes them again.
+    pub fn refuse_reloads(&mut self, refuse: bool) -> Result<&Settled, WorldError> {
+        self.tell(if refuse { b"refuse\n" } else { b"accept\n" })
+    }
+
+    fn tell(&mut self, what: &[u8]) -> Result<&Settled, WorldError> {
         let ask = |server: &mut Server| -> io::Result<Settled> {
-            server.requests.write_all(b"settle\n")?;
+            server.requests.write_all(what)?;
             let line = server.hear(limits::RELOAD_SETTLE)?;
             let state =
                 line.strip_prefix("settled ").ok_or_else(|| io::Error::other(format!("it said `{line}`")))?;

@@ -143,6 +143,7 @@ impl BareWorld {
             http_port: http.number,
             tls_port: tls.number,
             ca_bundle: text(&bundle),
+            dns_api: format!("http://{}", ca.dns_management()),
         };
         let scenario = scenario.resolve(&placeholders);
         let bin = folder.join("bin");

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use process_roulette_tracer as tracer;
 use serde::{Deserialize, Serialize};
 
-use super::{WorldError, bare, isolate, network, private, scenery};
+use super::{WorldError, bare, cgroup, isolate, network, private, scenery};
 use crate::{event::WorldKind, limits, scenario::Scenario};
 
 /// The hidden subcommand that tries one capability: `roulette __probe NAME`.
@@ -101,11 +101,7 @@ const PROBES: [Probe; 11] = [
         run: tracing,
         remedy: "`sysctl -w kernel.yama.ptrace_scope=1`; in a container start it with `--cap-add SYS_PTRACE`",
     },
-    Probe {
-        name: "memory cgroup",
-        run: memory_cgroup,
-        remedy: "run as root, or delegate a cgroup: `systemd-run --user --scope -p Delegate=yes roulette …`",
-    },
+    Probe { name: "memory cgroup", run: memory_cgroup, remedy: cgroup::REMEDY },
     Probe { name: "time namespaces", run: time_namespaces, remedy: "needs Linux 5.6 with CONFIG_TIME_NS" },
     Probe {
         name: "container engine",
@@ -335,40 +331,8 @@ fn tracing() -> Result<Seen, String> {
 }
 
 fn memory_cgroup() -> Result<Seen, String> {
-    let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
-    let mut tried = Vec::new();
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let path = path.trim_start_matches('/');
-        let (version, mounted, file) = match controllers {
-            "" => ("v2", "/sys/fs/cgroup", "memory.max"),
-            list if list.split(',').any(|name| name == "memory") => {
-                ("v1", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            }
-            _ => continue,
-        };
-        // In a container the path is the host's, and what is mounted begins at the container's.
-        let mounted = Path::new(mounted);
-        let parent = Some(mounted.join(path)).filter(|parent| parent.is_dir());
-        let parent = parent.unwrap_or_else(|| mounted.to_path_buf());
-        let folder = parent.join(format!("roulette-probe-{}", std::process::id()));
-        match fs::create_dir(&folder) {
-            Ok(()) => {
-                let limit = folder.join(file).exists();
-                fs::remove_dir(&folder).map_err(|error| error.to_string())?;
-                if limit {
-                    return Ok((State::Yes, format!("cgroup {version}, {file}")));
-                }
-                tried.push(format!("cgroup {version} has no {file} here"));
-            }
-            Err(error) => tried.push(format!("cgroup {version}: {}: {error}", folder.display())),
-        }
-    }
-    if tried.is_empty() {
-        tried.push("no memory cgroup is mounted".to_string());
-    }
-    Err(tried.join("; "))
+    let cgroups = cgroup::Cgroups::make()?;
+    Ok((State::Yes, cgroup::try_out(&cgroups)?))
 }
 
 fn time_namespaces() -> Result<Seen, String> {

@@ -1,5 +1,5 @@
-//! How a shim inside a world asks the harness to start the world's server again: one line each
-//! way over an abstract Unix socket, which lives in the network namespace and not in the
+//! How a shim inside a world asks the harness to start the world's server again, or whether its
+//! configuration is sound: one line each way over an abstract Unix socket, which lives in the network namespace and not in the
 //! filesystem.
 //!
 //! Request: `VERB` or `VERB ARGUMENT`, one line. Answer: `ok`, or `failed REASON`, one line.
@@ -29,6 +29,8 @@ pub enum Request {
     /// Start the world's server again, as a daemon that is no child of the asker. The unit as it
     /// was named, for the record.
     Start(String),
+    /// Say whether the world's server would take its configuration, as `nginx -t` does.
+    Test,
 }
 
 /// The harness's answer.
@@ -90,6 +92,7 @@ fn answer(mut stream: &UnixStream, handler: &dyn Fn(Request) -> Response) -> io:
     let (verb, argument) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let response = match verb {
         "start" => handler(Request::Start(argument.to_string())),
+        "test" => handler(Request::Test),
         "" => return Ok(()),
         other => Err(format!("unknown request `{other}`")),
     };
@@ -107,8 +110,10 @@ pub fn ask(name: &str, request: &Request) -> io::Result<()> {
     let address = SocketAddr::from_abstract_name(name)?;
     let mut stream = UnixStream::connect_addr(&address)?;
     stream.set_read_timeout(Some(limits::CONTROL))?;
-    let Request::Start(unit) = request;
-    writeln!(stream, "start {}", unit.replace('\n', " "))?;
+    match request {
+        Request::Start(unit) => writeln!(stream, "start {}", unit.replace('\n', " "))?,
+        Request::Test => writeln!(stream, "test")?,
+    }
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     match line.trim().split_once(' ') {
@@ -125,14 +130,17 @@ mod tests {
     #[test]
     fn a_request_is_answered_and_a_refusal_says_why() {
         let name = format!("roulette-test-{}", std::process::id());
-        let control = Control::listen(&name, |Request::Start(unit)| match unit.as_str() {
-            "nginx" => Ok(()),
-            other => Err(format!("no unit {other}")),
+        let control = Control::listen(&name, |request| match request {
+            Request::Start(unit) if unit == "nginx" => Ok(()),
+            Request::Start(other) => Err(format!("no unit {other}")),
+            Request::Test => Err("unknown directive".to_owned()),
         })
         .expect("listen");
         ask(&name, &Request::Start("nginx".to_string())).expect("start");
         let refused = ask(&name, &Request::Start("x".to_string())).expect_err("no such unit");
         assert_eq!(refused.to_string(), "no unit x");
+        let refused = ask(&name, &Request::Test).expect_err("a broken configuration");
+        assert_eq!(refused.to_string(), "unknown directive");
         drop(control);
         ask(&name, &Request::Start("nginx".to_string())).expect_err("nobody listens any more");
     }

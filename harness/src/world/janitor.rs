@@ -1,7 +1,9 @@
-//! A tiny process that deletes a bare world's folder and kills what is left of its processes when
-//! the worker is gone, however it went: nothing else outlives a SIGKILL.
+//! A tiny process that deletes a bare world's folder, or a command's control groups, and kills what
+//! is left of their processes when the harness is gone, however it went: nothing else outlives a
+//! SIGKILL.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     io::Read,
     os::unix::process::CommandExt,
@@ -15,10 +17,15 @@ use nix::{
     unistd::{Pid, setsid},
 };
 
+use super::cgroup;
 use crate::limits;
 
-/// The hidden subcommand: `roulette __janitor FOLDER VARIABLE=VALUE`.
+/// The hidden subcommand: `roulette __janitor FOLDER VARIABLE=VALUE` for a world's folder,
+/// `roulette __janitor cgroup FOLDER [OPENED]` for control groups.
 pub const JANITOR: &str = "__janitor";
+
+/// What stands before control groups in its arguments.
+const CGROUP: &str = "cgroup";
 
 /// A running janitor. Dropped, it cleans up and is waited for.
 #[derive(Debug)]
@@ -35,12 +42,24 @@ impl Janitor {
     /// # Errors
     /// It could not be started.
     pub fn start(folder: &Path, mark: &str) -> io::Result<Self> {
+        Janitor::told([folder.as_os_str(), mark.as_ref()])
+    }
+
+    /// The same for the folder of a command's control groups. `opened`: a group that hands down
+    /// controllers because of them, and is to be closed again.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn of_cgroup(folder: &Path, opened: Option<&Path>) -> io::Result<Self> {
+        Janitor::told([CGROUP.as_ref(), folder.as_os_str()].into_iter().chain(opened.map(Path::as_os_str)))
+    }
+
+    fn told(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> io::Result<Self> {
         let (theirs, ours) = io::pipe()?;
         let child = Command::new("/proc/self/exe")
             .arg0("roulette")
             .arg(JANITOR)
-            .arg(folder)
-            .arg(mark)
+            .args(arguments)
             .stdin(theirs)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -58,26 +77,38 @@ impl Drop for Janitor {
     }
 }
 
-/// `roulette __janitor FOLDER VARIABLE=VALUE`: waits for the end of file on standard input, then
-/// kills every process with that variable and deletes the folder.
+/// Waits for the end of file on standard input, then kills every process that is marked, or in the
+/// groups, and deletes the folder.
 pub fn main(args: &[String]) -> ExitCode {
-    let [folder, mark] = args else {
-        eprintln!("`{JANITOR}` is for the harness itself: {JANITOR} FOLDER VARIABLE=VALUE");
-        return ExitCode::from(2);
-    };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match *words {
+        [CGROUP, folder] => at_the_end(|| cgroup::sweep(folder.as_ref(), None)),
+        [CGROUP, folder, opened] => at_the_end(|| cgroup::sweep(folder.as_ref(), Some(opened.as_ref()))),
+        [folder, mark] => at_the_end(|| delete(folder.as_ref(), mark)),
+        _ => {
+            eprintln!("`{JANITOR}` is for the harness itself: {JANITOR} FOLDER VARIABLE=VALUE");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn at_the_end(work: impl FnOnce() -> bool) -> ExitCode {
     // It has to outlive what ends the worker: a signal to the group, a closed terminal.
     let _ = setsid();
     let _ = SigSet::all().thread_block();
     // Nothing is ever sent: this returns at the end of file.
     let _ = io::stdin().read_to_end(&mut Vec::new());
+    if work() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn delete(folder: &Path, mark: &str) -> bool {
     let deadline = Instant::now() + limits::STAGE_CLEAR;
     while Instant::now() < deadline && kill_marked(mark) > 0 {
         std::thread::yield_now();
     }
     match fs::remove_dir_all(folder) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 

@@ -30,6 +30,13 @@ use super::tree;
 /// Directories that every stage gets fresh: never the host's.
 const FRESH: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 
+/// Layers that are in memory on a host, and no part of its disk.
+const IN_MEMORY: &str = "/run";
+
+/// The folder of a layer's tree that holds those in memory: a mount of its own on a stage, so that
+/// the disk can be full without them.
+pub const MEMORY: &str = "memory";
+
 /// Host files up to this size are copied where their directory cannot be an overlay; larger ones
 /// are bind-mounted.
 const COPIED_BYTES_MAX: u64 = 256 * 1024;
@@ -75,7 +82,7 @@ impl Layers {
     /// # Errors
     /// No overlay can be mounted at all, or a tree could not be made.
     pub fn plan(base: &Path, probe: &Path, userns: bool, hidden: &[PathBuf]) -> io::Result<Self> {
-        fs::create_dir_all(base)?;
+        fs::create_dir_all(base.join(MEMORY))?;
         let mut layers = Self {
             list: Vec::new(),
             base: base.to_path_buf(),
@@ -235,7 +242,7 @@ impl Layers {
             self.writable(path)?;
         }
         if kind != Kind::Bound {
-            let tree = self.base.join(self.list.len().to_string());
+            let tree = place_in(&self.base, self.list.len(), path);
             fs::create_dir(&tree)?;
             self.like_host(path, &tree)?;
         }
@@ -263,7 +270,7 @@ impl Layers {
     fn place(&self, path: &Path) -> io::Result<PathBuf> {
         let (number, layer) = self.above(path).ok_or_else(|| io::Error::other("no layer holds the path"))?;
         let inside = path.strip_prefix(&layer.path).unwrap_or(Path::new(""));
-        Ok(self.base.join(number.to_string()).join(inside))
+        Ok(place_in(&self.base, number, &layer.path).join(inside))
     }
 
     /// Makes the directory `path` and its parents in the base trees, with the host's modes. In
@@ -375,17 +382,16 @@ impl Layers {
         done
     }
 
-    /// Copies the trees in `from` (`None`: the base trees) to the new folder `to`.
+    /// Copies the trees in `from` (`None`: the base trees) to the folder `to`, which has its folder
+    /// [`MEMORY`] and nothing else.
     ///
     /// # Errors
     /// See [`tree::copy`].
     pub fn copy(&self, from: Option<&Path>, to: &Path) -> io::Result<()> {
         let from = from.unwrap_or(&self.base);
-        fs::create_dir(to)?;
         for (number, layer) in self.list.iter().enumerate() {
             if layer.kind != Kind::Bound {
-                let number = number.to_string();
-                tree::copy(&from.join(&number), &to.join(&number))?;
+                tree::copy(&place_in(from, number, &layer.path), &place_in(to, number, &layer.path))?;
             }
         }
         Ok(())
@@ -400,8 +406,7 @@ impl Layers {
         let mut found = BTreeSet::new();
         for (number, layer) in self.list.iter().enumerate() {
             if layer.kind != Kind::Bound {
-                let number = number.to_string();
-                let (then, now) = (then.join(&number), now.join(&number));
+                let [then, now] = [then, now].map(|trees| place_in(trees, number, &layer.path));
                 tree::differences(Some(&then), &now, &layer.path, &mut found)?;
             }
         }
@@ -417,7 +422,7 @@ impl Layers {
         for (number, layer) in self.list.iter().enumerate() {
             let target = root.join(tree::relative(&layer.path));
             let name = number.to_string();
-            let upper = trees.join(&name);
+            let upper = place_in(trees, number, &layer.path);
             let outcome = match layer.kind {
                 Kind::Plain => bind(&upper, &target, MsFlags::empty()),
                 Kind::Overlay => {
@@ -436,6 +441,12 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// Where `trees` has the tree of a layer.
+fn place_in(trees: &Path, number: usize, layer: &Path) -> PathBuf {
+    let trees = if layer.starts_with(IN_MEMORY) { trees.join(MEMORY) } else { trees.to_path_buf() };
+    trees.join(number.to_string())
 }
 
 /// Bind-mounts `from` on `to`.

@@ -1,6 +1,7 @@
 //! The private host(s) a subject runs in: filesystem, network, ACME server, TLS server.
 
 pub mod bare;
+pub mod cgroup;
 pub mod check;
 pub mod control;
 mod device;
@@ -60,6 +61,19 @@ pub trait Stage {
     fn touched(&self) -> Result<Vec<PathBuf>, WorldError>;
     /// Keeps the filesystem as it is now, for later stages of this world.
     fn snapshot(&mut self) -> Result<Snapshot, WorldError>;
+    /// Makes the stage's disk full: it has the size of what is on it. Returns how many blocks are free
+    /// nevertheless. What is in memory on a host (`/run`, `/dev/shm`) stays as it is.
+    fn fill(&mut self) -> Result<u64, WorldError> {
+        Err(WorldError {
+            tried: "failed to fill the disk of a stage".to_owned(),
+            source: std::io::ErrorKind::Unsupported.into(),
+            remedy: Some("only a private world has a disk of its own".to_owned()),
+        })
+    }
+    /// Gives the stage's disk its usual room again.
+    fn give_room(&mut self) -> Result<(), WorldError> {
+        Ok(())
+    }
     /// Kills every process on the stage, waits until none is left, and makes it able to start
     /// processes again. The filesystem stays as it is.
     fn clear(&mut self) -> Result<(), WorldError>;

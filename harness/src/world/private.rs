@@ -26,6 +26,7 @@ use super::{
     Snapshot, Stage, World, WorldError,
     control::{PRIVATE_NAME, VARIABLE},
     furnish::{self, BUNDLES, Item},
+    layers::MEMORY,
     network,
     processes::Process,
     scenery::{Scenery, failed, go, remove, scratch},
@@ -83,6 +84,7 @@ impl PrivateWorld {
             http_port: 80,
             tls_port: 443,
             ca_bundle: (*bundle).to_string(),
+            dns_api: format!("http://{}", ca.dns_management()),
         };
         let scenario = scenario.resolve(&placeholders);
         let mut environment = furnish::environment(None, bundle, &scenario);
@@ -118,11 +120,11 @@ impl World for PrivateWorld {
         let trees = folder.join("trees");
         let made = self
             .scenery
-            .layers()
-            .copy(from.as_deref(), &trees)
+            .copy_trees(from.as_deref(), &trees)
             .map_err(failed("restore the filesystem of a stage"))
             .and_then(|()| self.scenery.enter(&trees, &folder));
         if let Err(error) = made {
+            self.scenery.remove_trees(&trees);
             remove(&folder);
             return Err(error);
         }
@@ -235,9 +237,19 @@ impl Stage for PrivateStage<'_> {
         let number = self.world.snapshots;
         self.outside(|scenery, trees| {
             let tree = scenery.scratch().join(format!("snapshot-{number}"));
-            scenery.layers().copy(Some(trees), &tree).map_err(failed("keep the filesystem of a stage"))?;
+            fs::create_dir_all(tree.join(MEMORY))
+                .and_then(|()| scenery.layers().copy(Some(trees), &tree))
+                .map_err(failed("keep the filesystem of a stage"))?;
             Ok(Snapshot { tree })
         })
+    }
+
+    fn fill(&mut self) -> Result<u64, WorldError> {
+        self.outside(|scenery, _| scenery.fill().map_err(failed("fill the disk of a stage")))
+    }
+
+    fn give_room(&mut self) -> Result<(), WorldError> {
+        self.outside(|scenery, _| scenery.give_room().map_err(failed("give a stage's disk room again")))
     }
 
     fn clear(&mut self) -> Result<(), WorldError> {
@@ -258,6 +270,7 @@ impl Drop for PrivateStage<'_> {
             Ok(()) => {
                 // The last descriptor of the namespace takes its mounts with it.
                 self.inside = None;
+                self.world.scenery.remove_trees(&self.folder.join("trees"));
                 remove(&self.folder);
             }
             Err(error) => tracing::error!("{error}"),

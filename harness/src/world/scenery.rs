@@ -15,7 +15,7 @@ use std::{
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::sysinfo::sysinfo,
+    sys::{statvfs::statvfs, sysinfo::sysinfo},
     unistd::{chdir, pivot_root},
 };
 
@@ -23,7 +23,7 @@ use super::{
     WorldError,
     device::{self, SystemLog},
     furnish::{self, Item},
-    layers::{Layers, bind},
+    layers::{Layers, MEMORY, bind},
     processes::Proc,
     shim, tree,
 };
@@ -142,12 +142,55 @@ impl Scenery {
     pub fn folder(&mut self) -> Result<PathBuf, WorldError> {
         self.folders += 1;
         let folder = self.scratch.join(format!("stage-{}", self.folders));
-        ["", "work", "root", "shm"]
+        ["", "work", "root"]
             .iter()
             .try_for_each(|part| fs::create_dir(folder.join(part)))
-            .and_then(|()| fs::set_permissions(folder.join("shm"), fs::Permissions::from_mode(0o1777)))
             .map_err(failed("make a folder in the scratch space"))?;
         Ok(folder)
+    }
+
+    /// Copies the trees in `from` (`None`: the base trees) to `to`, for a stage: what is in memory on
+    /// a host has a tmpfs of its own there. [`Scenery::remove_trees`] takes it away.
+    ///
+    /// # Errors
+    /// A mount was refused, or a file could not be copied.
+    pub fn copy_trees(&self, from: Option<&Path>, to: &Path) -> io::Result<()> {
+        let memory = to.join(MEMORY);
+        fs::create_dir_all(&memory)?;
+        let size = format!("mode=0755,size={}m", limits::MEMORY_MIB);
+        mount(Some("roulette"), &memory, Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))?;
+        self.layers.copy(from, to)
+    }
+
+    /// Unmounts what [`Scenery::copy_trees`] has mounted.
+    pub fn remove_trees(&self, trees: &Path) {
+        if let Err(errno) = umount2(&trees.join(MEMORY), MntFlags::MNT_DETACH) {
+            tracing::debug!("{} stays mounted until the world ends: {errno}", trees.display());
+        }
+    }
+
+    /// Makes the scratch space full: its size is what is used of it now. Returns how many blocks are
+    /// free nevertheless.
+    ///
+    /// # Errors
+    /// The kernel refused, also because more was used by the time it was asked.
+    pub fn fill(&self) -> io::Result<u64> {
+        let now = statvfs(&self.scratch)?;
+        let used = (now.blocks() - now.blocks_free()) * now.fragment_size();
+        self.resize(&format!("size={used}"))?;
+        Ok(statvfs(&self.scratch)?.blocks_free())
+    }
+
+    /// Gives the scratch space its usual size again.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn give_room(&self) -> io::Result<()> {
+        self.resize(&usual_size())
+    }
+
+    fn resize(&self, size: &str) -> io::Result<()> {
+        Ok(mount(None::<&str>, &self.scratch, None::<&str>, MsFlags::MS_REMOUNT, Some(size))?)
     }
 
     /// Moves the calling thread into a new mount namespace whose root is made of `trees`.
@@ -171,7 +214,10 @@ impl Scenery {
         bind(Path::new("/proc"), &root.join("proc"), MsFlags::empty())?;
         bind(&self.scratch.join("sys"), &root.join("sys"), MsFlags::MS_REC)?;
         bind(&self.scratch.join("dev"), &root.join("dev"), MsFlags::MS_REC)?;
-        bind(&folder.join("shm"), &root.join("dev/shm"), MsFlags::empty())?;
+        let shm = trees.join(MEMORY).join("shm");
+        fs::create_dir_all(&shm)?;
+        fs::set_permissions(&shm, fs::Permissions::from_mode(0o1777))?;
+        bind(&shm, &root.join("dev/shm"), MsFlags::empty())?;
         let own = root.join(tree::relative(Path::new(OWN))).join("roulette");
         bind(&self.scratch.join("roulette"), &own, MsFlags::empty())?;
         chdir(&root)?;
@@ -262,12 +308,16 @@ pub fn scratch(needed: &[&Path]) -> Result<PathBuf, WorldError> {
             source: io::Error::other("/run, /tmp and /dev/shm all hold files of this run"),
             remedy: Some("keep the program, the scenario or TMPDIR elsewhere".to_string()),
         })?;
-    let memory = sysinfo().map_or(u64::MAX, |info| info.ram_total() >> 20);
-    let size = limits::SCRATCH_MIB.min(memory / limits::SCRATCH_SHARE);
-    let options = format!("mode=0755,size={size}m");
+    let options = format!("mode=0755,{}", usual_size());
     mount(Some("roulette"), over, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
         .map_err(|errno| failed(format!("mount a tmpfs on {}", over.display()))(errno.into()))?;
     Ok(over.to_path_buf())
+}
+
+/// The size of a scratch space, as an option of tmpfs.
+fn usual_size() -> String {
+    let memory = sysinfo().map_or(u64::MAX, |info| info.ram_total() >> 20);
+    format!("size={}m", limits::SCRATCH_MIB.min(memory / limits::SCRATCH_SHARE))
 }
 
 /// Plans the layers, with the state directories empty and everything that is written writable.

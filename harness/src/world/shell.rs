@@ -14,7 +14,11 @@ use nix::sys::{
 };
 use process_roulette_tracer as tracer;
 
-use super::{World, bare, check, private};
+use super::{
+    World, bare, check,
+    control::{Control, Request},
+    private,
+};
 use crate::{event::WorldKind, pebble, scenario::Scenario};
 
 /// The hidden subcommand.
@@ -73,6 +77,10 @@ fn run(args: &[String]) -> Result<u8, Box<dyn std::error::Error>> {
 }
 
 fn show(world: &mut dyn World, command: &[&str]) -> Result<u8, Box<dyn std::error::Error>> {
+    let _control = Control::listen(world.control_name(), |request| match request {
+        Request::Test => Ok(()),
+        Request::Start(_) => Err("a world that is only looked at has no server".to_owned()),
+    })?;
     let placeholders = world.placeholders().clone();
     let command: Vec<String> = command.iter().map(|word| placeholders.replace(word)).collect();
     let (snapshot, code) = {

@@ -5,7 +5,7 @@
 //! called by. Any unit is taken for the world's server: a scenario has one. A reload is a SIGHUP
 //! that the shim itself sends to the process in the server's pid file, so that a tracer sees it
 //! as the reload; a start is asked of the harness (see [`control`]), because a service manager's
-//! daemons are nobody's children. That a shim was called is seen as its exec.
+//! daemons are nobody's children, and so is whether the configuration is sound. That a shim was called is seen as its exec.
 
 use std::{
     env,
@@ -57,6 +57,11 @@ const NOT_RUNNING: u8 = 3;
 /// Every name this program answers to besides its own, `guard` included.
 pub fn names() -> impl Iterator<Item = &'static str> {
     MANAGERS.iter().chain(&CONTROLS).map(|(name, _)| *name)
+}
+
+/// Whether a program of this path is one that controls servers: a service manager or a server's own.
+pub fn controls_servers(path: &str) -> bool {
+    Path::new(path).file_name().and_then(OsStr::to_str).is_some_and(is_shim)
 }
 
 /// Whether `name` is one that [`main`] handles.
@@ -111,6 +116,8 @@ enum Act {
     Status,
     IsActive,
     Send(Signal),
+    /// Look whether the server would take its configuration.
+    Test,
     Nothing,
 }
 
@@ -194,7 +201,7 @@ fn service(args: &[String]) -> Result<(Act, String), String> {
         "start" => Act::Start,
         "stop" => Act::Stop,
         "status" => Act::Status,
-        "configtest" => Act::Nothing,
+        "configtest" => Act::Test,
         other => return Err(format!("unknown action `{other}`")),
     };
     Ok((act, unit.to_string()))
@@ -205,7 +212,8 @@ fn nginx(args: &[String]) -> Result<(Act, String), String> {
     let mut rest = args.iter().map(String::as_str);
     while let Some(arg) = rest.next() {
         match arg {
-            "-t" | "-T" | "-v" | "-V" => act = Act::Nothing,
+            "-t" | "-T" => act = Act::Test,
+            "-v" | "-V" => act = Act::Nothing,
             "-s" => {
                 act = match rest.next() {
                     Some("reload") => Act::Reload,
@@ -231,7 +239,8 @@ fn apachectl(args: &[String]) -> Result<(Act, String), String> {
         "start" => Act::Start,
         "stop" | "graceful-stop" => Act::Stop,
         "status" | "fullstatus" => Act::Status,
-        "configtest" | "-t" | "-v" | "-S" => Act::Nothing,
+        "configtest" | "-t" => Act::Test,
+        "-v" | "-S" => Act::Nothing,
         other => return Err(format!("unknown action `{other}`")),
     };
     Ok((act, "apache2".to_string()))
@@ -251,7 +260,11 @@ fn run(act: Act, unit: &str) -> io::Result<ExitCode> {
     let none = || io::Error::other("it is not running");
     match (act, server) {
         (Act::Nothing, _) | (Act::TryReload | Act::TryRestart, None) => {}
+        (Act::Test, _) => test()?,
+        // Servers' own controls read the configuration before they signal, and so tell of a broken
+        // one (`nginx -s reload`, `apachectl graceful`).
         (Act::Reload | Act::TryReload | Act::ReloadOrStart, Some(pid)) => {
+            test()?;
             kill(pid, Signal::SIGHUP)?;
         }
         (Act::Send(signal), Some(pid)) => kill(pid, signal)?,
@@ -314,6 +327,11 @@ fn start(unit: &str) -> io::Result<()> {
     control::ask(&setting(control::VARIABLE)?, &control::Request::Start(unit.to_string()))
 }
 
+/// Asks whether the server would take its configuration.
+fn test() -> io::Result<()> {
+    control::ask(&setting(control::VARIABLE)?, &control::Request::Test)
+}
+
 /// Sends SIGTERM and waits until the process is gone.
 fn stop(pid: Pid) -> io::Result<()> {
     let raw =
@@ -356,7 +374,7 @@ mod tests {
         }
         assert_eq!(service(&words("nginx reload")), Ok((Act::Reload, "nginx".to_string())));
         assert_eq!(nginx(&words("-s reload")).map(|(act, _)| act), Ok(Act::Reload));
-        assert_eq!(nginx(&words("-t -q")).map(|(act, _)| act), Ok(Act::Nothing));
+        assert_eq!(nginx(&words("-t -q")).map(|(act, _)| act), Ok(Act::Test));
         assert_eq!(apachectl(&words("-k graceful")).map(|(act, _)| act), Ok(Act::Reload));
     }
 

@@ -1,20 +1,25 @@
 //! From the census to the experiments: points times faults, without those that are proven to be
 //! the same instant and the same world.
 
+mod pairs;
+
 use std::collections::{HashMap, HashSet};
 
+use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     census::{Census, CensusEffect},
     effect::Class,
-    event::{FaultRecord, Skipped},
-    fault::{self, Family, Fault},
+    event::{ExperimentRecord, FaultRecord, Skipped},
+    fault::{self, Family, Fault, collide, memory},
     limits,
     point::Point,
-    scenario::{Faults, Kill, KillSignal, Scope},
+    scenario::{Faults, Kill, KillSignal, Memory, Scope},
 };
+
+pub use pairs::{follow, pairs};
 
 /// One experiment to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,9 @@ pub struct Planned {
     pub id: String,
     /// What is done, in order.
     pub faults: Vec<FaultRecord>,
+    /// Whether the points that its runs come to after the fault are kept, for further faults.
+    #[serde(default)]
+    pub follow: bool,
 }
 
 impl Planned {
@@ -31,7 +39,17 @@ impl Planned {
         let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let hash = digest(&SHA256, text.join("\n").as_bytes());
         let id = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Planned { id, faults }
+        Planned { id, faults, follow: false }
+    }
+
+    /// The run without any fault.
+    pub fn clean() -> Planned {
+        Planned { id: "clean".to_owned(), faults: Vec::new(), follow: false }
+    }
+
+    /// An experiment that was made before, once more.
+    pub fn again(record: &ExperimentRecord) -> Planned {
+        Planned { id: record.id.clone(), faults: record.faults.clone(), follow: false }
     }
 }
 
@@ -55,6 +73,7 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
     let mut experiments = Vec::new();
     let mut points: Vec<Point> = Vec::new();
     let places = places(census, &mut plan.skipped);
+    let with_starts = with_starts(census, &places);
     let private_writes = private_writes(census);
     if let Some(kill) = &faults.kill {
         let places: Vec<_> = places.iter().copied().filter(|e| KillSignal::Sigkill.strikes_at(e)).collect();
@@ -68,10 +87,12 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
             experiments.extend(planned.into_iter().map(|(weight, p)| ((weight, rank), p)));
         }
     }
-    for (weight, choice) in (10..).zip(choices(faults)) {
+    for (weight, choice) in (10..).zip(choices(census, faults)) {
+        let places = if choice.fault.strikes_at_starts() { &with_starts } else { &places };
         let places: Vec<_> =
             places.iter().copied().filter(|effect| choice.fault.strikes_at(effect)).collect();
-        for (rank, effect) in spread(&places) {
+        let places = if choice.fault.strikes_once() { &places[..places.len().min(1)] } else { &places };
+        for (rank, effect) in spread(places) {
             points.push(effect.record.point.clone());
             for (index, scope) in choice.scopes.iter().enumerate() {
                 // Who is signalled makes no difference where there is only one process.
@@ -79,25 +100,41 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
                     plan.same += 1;
                     continue;
                 }
-                let fault = FaultRecord {
-                    fault: choice.fault.name().to_owned(),
-                    scope: scope.clone(),
-                    point: effect.record.point.clone(),
-                };
+                let fault =
+                    FaultRecord::new(choice.fault.name(), scope.as_deref(), effect.record.point.clone());
                 experiments.push(((weight, rank), Planned::new(vec![fault])));
             }
         }
     }
+    let limited = memory_limits(census, faults.memory.as_ref());
+    let start = limited.first().map(|(_, planned)| planned.faults[0].point.clone());
+    experiments.extend(limited);
+    plan.skipped.extend(unnoticed_steps(&places, faults));
     experiments.sort_by_key(|(order, _)| *order);
     plan.experiments = experiments.into_iter().map(|(_, planned)| planned).collect();
     // In the census's order, each once.
     let tried: HashSet<Point> = points.into_iter().collect();
-    plan.points = places
-        .iter()
-        .map(|effect| effect.record.point.clone())
-        .filter(|point| tried.contains(point))
-        .collect();
+    let places = with_starts.iter().map(|effect| effect.record.point.clone());
+    plan.points = start.into_iter().chain(places.filter(|point| tried.contains(point))).collect();
     plan
+}
+
+/// What stands before each experiment in the order: weight, and rank within it.
+type Order = (u8, u32);
+
+/// A run under each of some memory limits: from the highest that kills down to the lowest at which
+/// the command can start.
+fn memory_limits(census: &Census, memory: Option<&Memory>) -> Vec<(Order, Planned)> {
+    let Some(Memory { limits, .. }) = memory else { return Vec::new() };
+    let Some(bounds) = census.memory.and_then(|need| need.bounds) else { return Vec::new() };
+    let Some(start) = census.start() else { return Vec::new() };
+    let steps = u64::from(limits.saturating_sub(1)).max(1);
+    let step = bounds.kills.saturating_sub(bounds.starts) / steps;
+    let mut tried: Vec<u64> =
+        (0..u64::from(*limits)).map(|number| memory::rounded(bounds.kills - number * step)).collect();
+    tried.dedup();
+    let planned = |limit| FaultRecord::new(memory::LIMIT, Some(&memory::text(limit)), start.clone());
+    tried.into_iter().zip(0..).map(|(limit, rank)| ((9, rank), Planned::new(vec![planned(limit)]))).collect()
 }
 
 /// A fault that is tried, with its settings.
@@ -107,7 +144,7 @@ struct Choice {
 }
 
 /// The faults beyond the single kill that a scenario asks for.
-fn choices(faults: &Faults) -> Vec<Choice> {
+fn choices(census: &Census, faults: &Faults) -> Vec<Choice> {
     let mut choices = Vec::new();
     let mut choose = |name: &str, scopes: Vec<Option<String>>| {
         choices.extend(fault::find(name).map(|fault| Choice { fault, scopes }));
@@ -122,15 +159,17 @@ fn choices(faults: &Faults) -> Vec<Choice> {
             }
         }
     }
-    if faults.collide.is_some() {
-        choose("second-run", vec![None]);
+    if let Some(others) = &faults.collide {
+        choose(collide::SECOND_RUN, vec![None]);
+        if others.at_once > 1 {
+            let run_ms = census.plain_ms.unwrap_or(census.wall_ms);
+            choose(collide::RUNS_AT_ONCE, at_once(others.at_once, run_ms));
+        }
     }
     if let Some(disk) = &faults.disk {
         for error in &disk.errors {
-            match error.as_str() {
-                "short-write" => choose(error, vec![None]),
-                _ => choose(error, some(&disk.lasting)),
-            }
+            let lasts = fault::find(error).is_some_and(|fault| !fault.settings().is_empty());
+            choose(error, if lasts { some(&disk.lasting) } else { vec![None] });
         }
     }
     for name in faults.ca.iter().flat_map(|ca| &ca.troubles) {
@@ -139,10 +178,46 @@ fn choices(faults: &Faults) -> Vec<Choice> {
     for name in faults.neighbour.iter().flat_map(|neighbour| &neighbour.faults) {
         choose(name, vec![None]);
     }
+    for name in faults.memory.iter().flat_map(|memory| &memory.faults) {
+        if name != memory::LIMIT {
+            choose(name, vec![None]);
+        }
+    }
     if faults.pause.is_some() {
         choose("pause", vec![None]);
     }
+    if let Some(clock) = &faults.clock {
+        for name in &clock.faults {
+            choose(name, some(&clock.by));
+        }
+    }
     choices
+}
+
+/// When `runs - 1` further runs start, a few times over: all together, then with jitter within the
+/// time a run takes. Drawn from a fixed seed: the same every time.
+fn at_once(runs: u32, run_ms: u64) -> Vec<Option<String>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(u64::from(runs));
+    let further = runs.saturating_sub(1) as usize;
+    // A power of two, so that it is the same for runs that take about as long.
+    let within = (run_ms.max(2) + 1).next_power_of_two() / 2;
+    let mut draws = vec![vec![0; further]];
+    draws.extend(
+        (1..limits::AT_ONCE_DRAWS).map(|_| (0..further).map(|_| rng.random_range(0..within)).collect()),
+    );
+    draws.iter().map(|delays| Some(collide::setting(delays))).collect()
+}
+
+/// Steps of the clock that would make no difference.
+fn unnoticed_steps(places: &[&CensusEffect], faults: &Faults) -> Option<Skipped> {
+    let clock = faults.clock.as_ref()?;
+    let last = |effect: &&&CensusEffect| !effect.time_asked_later && effect.class != Class::Control;
+    let count = places.iter().filter(last).count() * clock.faults.len() * clock.by.len();
+    (count > 0).then(|| Skipped {
+        what: "steps of the clock".to_owned(),
+        count: count as u64,
+        why: "nobody asks for the time of day between that point and the end of the run".to_owned(),
+    })
 }
 
 /// The effects before which something can be done, in order.
@@ -172,8 +247,7 @@ fn places<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusE
                     // Killed before its exec is killed before its first effect.
                     return effect.record.op == "exit";
                 }
-                let lineage = effect.record.process.rsplit_once(" > ").map_or("", |(parents, _)| parents);
-                let key = (format!("{lineage} {}", effect.record.path), effect.record.op.as_str());
+                let key = (started(effect), effect.record.op.as_str());
                 let count = helpers.entry(key).or_insert(0);
                 *count += 1;
                 let kept = *count <= limits::HELPER_OCCURRENCES;
@@ -195,6 +269,27 @@ fn places<'c>(census: &'c Census, skipped: &mut Vec<Skipped>) -> Vec<&'c CensusE
     places
 }
 
+/// The same places, and the starts of children that have effects of their own later: the first
+/// ones of each.
+fn with_starts<'c>(census: &'c Census, places: &[&'c CensusEffect]) -> Vec<&'c CensusEffect> {
+    let known: HashSet<&Point> = places.iter().map(|effect| &effect.record.point).collect();
+    let mut starts: HashMap<String, u32> = HashMap::new();
+    let mut first_starts = |effect: &CensusEffect| {
+        let is_start = effect.class == Class::Control && effect.record.op == "exec" && !effect.by_leader;
+        let count = starts.entry(started(effect)).or_insert(0);
+        *count += u32::from(is_start);
+        is_start && *count <= limits::HELPER_OCCURRENCES
+    };
+    let chosen = |effect: &&CensusEffect| first_starts(effect) || known.contains(&effect.record.point);
+    census.effects.iter().filter(chosen).collect()
+}
+
+/// Which program it is by whom that starts or ends: the first times stand for the rest.
+fn started(effect: &CensusEffect) -> String {
+    let parents = effect.record.process.rsplit_once(" > ").map_or("", |(parents, _)| parents);
+    format!("{parents} {}", effect.record.path)
+}
+
 /// Writes that go on with the last durable effect, a write to the same file, which this run made
 /// under a random name. Whoever kills the whole tree here leaves what it would have left one write
 /// earlier: a file that nobody knows the name of, of another length.
@@ -202,10 +297,7 @@ fn private_writes(census: &Census) -> HashSet<Point> {
     let mut made: HashSet<&str> = HashSet::new();
     let mut last: Option<&CensusEffect> = None;
     let mut writes = HashSet::new();
-    let durable = |e: &&CensusEffect| {
-        !e.failed && matches!(e.class, Class::Change | Class::Lock | Class::Request | Class::Signal)
-    };
-    for effect in census.effects.iter().filter(durable) {
+    for effect in census.effects.iter().filter(|effect| !effect.failed && effect.class.decides()) {
         let (record, path) = (&effect.record, effect.record.path.as_str());
         let name = record.point.role.rsplit('/').next().unwrap_or_default();
         if record.op == "create" && name.contains("{X}") {
@@ -252,11 +344,7 @@ fn kills(effect: &CensusEffect, kill: &Kill, private_write: bool) -> (Vec<(u8, P
                 continue;
             }
             done.push(scope);
-            let fault = FaultRecord {
-                fault: signal.name().to_owned(),
-                scope: Some(scope.name().to_owned()),
-                point: effect.record.point.clone(),
-            };
+            let fault = FaultRecord::new(signal.name(), Some(scope.name()), effect.record.point.clone());
             let weight = match (signal, scope) {
                 (KillSignal::Sigkill, Scope::Tree) => 0,
                 (KillSignal::Sigterm, Scope::Tree) => 1,
@@ -278,6 +366,7 @@ fn spread<'c, T>(items: &[&'c T]) -> Vec<(u32, &'c T)> {
 mod tests {
     use super::*;
     use crate::{
+        census::{Bounds, Need},
         event::{EffectRecord, ExperimentRecord},
         point::Side,
         verdict::Verdict,
@@ -306,24 +395,22 @@ mod tests {
             failed: false,
             locked: None,
             default_sigterm: true,
+            time_asked_later: true,
         }
     }
 
     fn census(effects: Vec<CensusEffect>) -> Census {
-        let clean = ExperimentRecord {
-            id: "clean".into(),
-            faults: vec![],
-            verdict: Verdict::Held,
-            violations: vec![],
-            judgements: vec![],
-            inconclusive: None,
-            exits: vec![],
-            aftermath: vec![],
-            recovery_output: String::new(),
+        let clean = ExperimentRecord::new("clean", vec![], Verdict::Held);
+        Census {
+            effects,
+            clean_roles: vec![],
+            left_running: vec![],
+            partial: None,
+            memory: None,
             wall_ms: 0,
-            cpu_ms: 0,
-        };
-        Census { effects, clean_roles: vec![], left_running: vec![], partial: None, wall_ms: 0, clean }
+            plain_ms: None,
+            clean,
+        }
     }
 
     fn all_kills() -> Faults {
@@ -357,6 +444,21 @@ mod tests {
     }
 
     #[test]
+    fn memory_limits_are_spread_between_those_that_kill_and_those_that_start() {
+        let mut census = census(vec![effect("renew.sh", "rename", "/a", Class::Change, 1, 1)]);
+        let memory = Memory { faults: vec![memory::LIMIT.into()], limits: 3 };
+        let faults = Faults { memory: Some(memory), ..Faults::none() };
+        assert!(sweep(&census, &faults).experiments.is_empty(), "nothing kills, nothing is tried");
+        census.memory = Some(Need { peak: None, bounds: Some(Bounds { starts: 1 << 20, kills: 9 << 20 }) });
+        let plan = sweep(&census, &faults);
+        let tried: Vec<String> = plan.experiments.iter().map(|e| e.faults[0].to_string()).collect();
+        let expected =
+            ["9MiB", "5MiB", "1MiB"].map(|l| format!("memory-limit ({l}), before renew.sh: start"));
+        assert_eq!(tried, expected);
+        assert!(plan.points.iter().all(Point::is_start) && plan.points.len() == 1);
+    }
+
+    #[test]
     fn failed_effects_logs_and_syncs_have_no_points() {
         let mut failed = effect("a", "unlink", "/x", Class::Change, 1, 1);
         failed.failed = true;
@@ -366,6 +468,17 @@ mod tests {
             effect("a", "fsync", "/x", Class::Sync, 1, 1),
         ]);
         assert!(sweep(&census, &all_kills()).points.is_empty());
+    }
+
+    #[test]
+    fn a_step_of_the_clock_is_tried_where_somebody_looks_at_it_afterwards() {
+        let mut last = effect("guard", "rename", "/b", Class::Change, 1, 1);
+        last.time_asked_later = false;
+        let census = census(vec![effect("guard", "rename", "/a", Class::Change, 1, 1), last]);
+        let faults = Faults { clock: Some(crate::scenario::Clock::default()), ..Faults::none() };
+        let plan = sweep(&census, &faults);
+        assert_eq!((plan.points.len(), plan.experiments.len()), (1, 4));
+        assert_eq!(plan.skipped.iter().map(|skipped| skipped.count).collect::<Vec<_>>(), [4]);
     }
 
     #[test]
