@@ -23,9 +23,9 @@ enter() {
     flock --nonblock 9 || exit 75
 }
 
-# What killed runs left.
+# What killed runs left, and what could not be removed at the time.
 clean_up() {
-    local pair left=("$state"/*.new)
+    local pair left=("$state"/*.new "$ROOT"/var/www/.well-known/acme-challenge/*)
     for pair in "$state"/pair.*; do
         [[ $pair/fullchain.pem -ef $certificate ]] || left+=("$pair")
     done
@@ -48,7 +48,7 @@ obtain() {
 
 ask_the_ca() {
     guard obtain --quiet --locked --domain example.com --directory-url "$DIRECTORY_URL" --ca-bundle "$CA_BUNDLE" \
-        --account "$state/account.json" --retries 100ms,300ms,900ms --poll 20ms \
+        --account "$state/account.json" --retries 100ms,300ms,900ms --poll 20ms --poll-timeout 5s \
         --certificate "$new/fullchain.pem" --key "$new/privkey.pem" "$@"
 }
 

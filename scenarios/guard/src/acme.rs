@@ -210,7 +210,8 @@ impl<'a> Progress<'a> {
             let asked = self.https.last().retry_after.unwrap_or(Duration::ZERO);
             let now = Instant::now();
             if now + asked > deadline {
-                return Err(Failure::again(format!(
+                // It has had all the patience there is; the next run asks for another one.
+                return Err(Failure::is_final(format!(
                     "the order was still {while_status:?} after {:?}",
                     self.request.acme.poll_timeout.0
                 )));

@@ -183,6 +183,9 @@ struct ObtainArgs {
     /// First pause between two questions about the order
     #[arg(long, value_name = "DURATION")]
     poll: Option<Seconds>,
+    /// Give up when the CA has not finished after this long
+    #[arg(long, value_name = "DURATION")]
+    poll_timeout: Option<Seconds>,
     /// The caller holds a lock for this account: first remove the tokens that a killed run left
     #[arg(long)]
     locked: bool,
@@ -340,6 +343,9 @@ fn obtain_to_files(args: ObtainArgs) -> Result<u8, Error> {
     }
     if let Some(poll) = args.poll {
         request.acme.poll = poll;
+    }
+    if let Some(timeout) = args.poll_timeout {
+        request.acme.poll_timeout = timeout;
     }
     match args.retries.as_deref() {
         None => {}

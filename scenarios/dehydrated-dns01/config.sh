@@ -1,0 +1,2 @@
+CHALLENGETYPE=dns-01
+HOOK=/etc/dehydrated/hook.sh
