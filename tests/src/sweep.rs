@@ -44,11 +44,21 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// Sweeps a scenario. `None`, said loudly, where this machine lacks something for it.
 pub fn sweep(scenario: &Path) -> Option<Sweep> {
+    make(scenario, &["run"])
+}
+
+/// The same with further options of `roulette run`.
+pub fn sweep_with(scenario: &Path, options: &[&str]) -> Option<Sweep> {
+    make(scenario, &[&["run"], options].concat())
+}
+
+/// The same with a command and options of one's own: `["spin", "--count", "10"]`.
+pub fn make(scenario: &Path, command: &[&str]) -> Option<Sweep> {
     let _turn = turn();
     let state = tempfile::tempdir().unwrap();
     let file = state.path().join("report.json");
     let output = Command::new(roulette())
-        .arg("run")
+        .args(command)
         .arg(scenario)
         .arg("--report")
         .arg(format!("json={}", file.display()))
@@ -81,6 +91,15 @@ impl Sweep {
         own.map(|violation| text(&violation["invariant"])).collect()
     }
 
+    /// Every fault that some invariant complained after.
+    pub fn exposing(&self) -> BTreeSet<String> {
+        let violated = self.experiments().filter(|experiment| experiment["verdict"] == "violated");
+        violated
+            .flat_map(|experiment| list(&experiment["faults"]))
+            .map(|fault| text(&fault["fault"]))
+            .collect()
+    }
+
     /// The invariant and the replay line of every finding.
     pub fn findings(&self) -> Vec<(String, String)> {
         let findings = list(&self.report["findings"]);
@@ -101,7 +120,14 @@ impl Sweep {
         (output.status.code().unwrap(), printed)
     }
 
-    fn experiments(&self) -> impl Iterator<Item = &Value> {
+    /// The experiments with a fault: their ids, in the report's order.
+    pub fn ids(&self) -> Vec<String> {
+        let faulted = self.experiments().filter(|experiment| list(&experiment["faults"]).next().is_some());
+        faulted.map(|experiment| text(&experiment["id"])).collect()
+    }
+
+    /// Every experiment, as the report has it.
+    pub fn experiments(&self) -> impl Iterator<Item = &Value> {
         list(&self.report["experiments"])
     }
 }
