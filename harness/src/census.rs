@@ -1,6 +1,9 @@
 //! The census: what one clean run does, effect by effect.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,13 +98,24 @@ pub struct Census {
 }
 
 /// What a run needs of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// The most that the clean run used, in bytes, the page cache included; `None` where the kernel
     /// does not say.
     pub peak: Option<u64>,
-    /// Where it starts to be killed, if that was found.
+    /// Where it starts to go short, for each fault that sets a limit.
+    pub bisected: Vec<Bisected>,
+}
+
+/// What came of looking for the limits under which a run goes short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bisected {
+    /// The fault that sets them.
+    pub fault: String,
+    /// The limits; `None`: it goes short under none.
     pub bounds: Option<Bounds>,
+    /// Programs that were not limited.
+    pub exempt: Vec<String>,
 }
 
 /// Memory limits, in bytes, as bisecting found them.
@@ -109,7 +123,7 @@ pub struct Need {
 pub struct Bounds {
     /// The lowest under which the run comes to its first effect.
     pub starts: u64,
-    /// The highest under which the kernel kills.
+    /// The highest under which the kernel kills, or refuses memory.
     pub kills: u64,
 }
 
@@ -160,6 +174,7 @@ impl Census {
             locked_points: self.effects.iter().filter(locked).map(|e| e.record.point.clone()).collect(),
             exclusive,
             left_running: self.left_running.clone(),
+            takes: Duration::from_millis(self.plain_ms.unwrap_or(self.wall_ms)),
         }
     }
 

@@ -162,6 +162,10 @@ pub struct ExperimentRecord {
     /// could not be proven), if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inconclusive: Option<String>,
+    /// Whether that is because a run gave no occasion for a fault: it did not come to its point, or to what
+    /// it acts on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_occasion: bool,
     /// Why nothing came of its fault, if nothing did: it is set aside, and shown as not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spared: Option<String>,
@@ -196,6 +200,7 @@ impl ExperimentRecord {
             violations: Vec::new(),
             judgements: Vec::new(),
             inconclusive: None,
+            no_occasion: false,
             spared: None,
             memory: None,
             exits: Vec::new(),
@@ -221,22 +226,31 @@ pub struct Followed {
 }
 
 /// What came of a memory limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryRecord {
     /// The limit that was in force last, in bytes; `None`: none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The address space that each process could have, in bytes, where that was limited instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_space: Option<u64>,
     /// The most that was in use, in bytes, the page cache included; `None` where the kernel does
     /// not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak: Option<u64>,
     /// Whom the kernel killed, in order.
-    pub kills: Vec<OomKill>,
+    pub kills: Vec<Shortage>,
+    /// Whom it refused memory, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Shortage>,
+    /// Programs whose address space was not limited: those of Go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<String>,
 }
 
-/// A process that the kernel killed for want of memory.
+/// A process that was killed, or refused memory, for want of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OomKill {
+pub struct Shortage {
     /// Its lineage.
     pub process: String,
     /// The last effect that the run had come to; `None`: it had come to none.
@@ -247,12 +261,29 @@ pub struct OomKill {
     pub before: Option<Point>,
 }
 
-/// How many kills are told one by one: of a process that is started again and again they are all
-/// the same.
-const KILLS_TOLD: usize = 3;
+/// How many kills or refusals are told one by one: of a process that is started again and again they
+/// are all the same.
+const SHORTAGES_TOLD: usize = 3;
 
 impl std::fmt::Display for MemoryRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let told = |f: &mut std::fmt::Formatter<'_>, shortages: &[Shortage]| {
+            for (index, shortage) in shortages.iter().take(SHORTAGES_TOLD).enumerate() {
+                write!(f, "{}{shortage}", if index == 0 { "" } else { ", then " })?;
+            }
+            match shortages.len().saturating_sub(SHORTAGES_TOLD) {
+                0 => Ok(()),
+                more => write!(f, ", and {more} more"),
+            }
+        };
+        if let Some(bytes) = self.address_space {
+            write!(f, "address space {} a process: the kernel refused ", mib(bytes))?;
+            if self.refusals.is_empty() {
+                return f.write_str("nobody memory");
+            }
+            f.write_str("memory to ")?;
+            return told(f, &self.refusals);
+        }
         let limit =
             self.limit.map_or_else(|| "no memory limit".to_owned(), |l| format!("memory limit {}", mib(l)));
         write!(f, "{limit}")?;
@@ -263,17 +294,11 @@ impl std::fmt::Display for MemoryRecord {
             return f.write_str(": the kernel killed nobody");
         }
         f.write_str(": the kernel killed ")?;
-        for (index, kill) in self.kills.iter().take(KILLS_TOLD).enumerate() {
-            write!(f, "{}{kill}", if index == 0 { "" } else { ", then " })?;
-        }
-        match self.kills.len().saturating_sub(KILLS_TOLD) {
-            0 => Ok(()),
-            more => write!(f, ", and {more} more"),
-        }
+        told(f, &self.kills)
     }
 }
 
-impl std::fmt::Display for OomKill {
+impl std::fmt::Display for Shortage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.process)?;
         // A point is the instant before its effect.
@@ -446,13 +471,18 @@ mod tests {
     #[test]
     fn an_oom_kill_is_told_with_limit_peak_victim_and_place() {
         let point = |text: &str| Some(text.parse().unwrap());
-        let kill = OomKill {
+        let kill = Shortage {
             process: "renew.sh > awk".into(),
             after: point("before renew.sh > mv: rename /a #2"),
             before: point("before renew.sh: exit"),
         };
-        let early = OomKill { process: "renew.sh".into(), after: None, before: None };
-        let memory = |kills| MemoryRecord { limit: Some(9 << 19), peak: Some(4 << 20), kills };
+        let early = Shortage { process: "renew.sh".into(), after: None, before: None };
+        let memory = |kills| MemoryRecord {
+            limit: Some(9 << 19),
+            peak: Some(4 << 20),
+            kills,
+            ..MemoryRecord::default()
+        };
         assert_eq!(
             memory(vec![kill]).to_string(),
             "memory limit 4.5 MiB, peak 4.0 MiB: the kernel killed renew.sh > awk between \
@@ -461,6 +491,16 @@ mod tests {
         let many = memory(vec![early; 5]).to_string();
         assert!(many.ends_with("then renew.sh before it had done anything, and 2 more"), "{many}");
         assert!(memory(vec![]).to_string().ends_with("the kernel killed nobody"));
+        let refused = Shortage { process: "awk".into(), after: None, before: None };
+        let refused = MemoryRecord {
+            address_space: Some(30 << 20),
+            refusals: vec![refused],
+            ..MemoryRecord::default()
+        };
+        assert_eq!(
+            refused.to_string(),
+            "address space 30.0 MiB a process: the kernel refused memory to awk before it had done anything"
+        );
     }
 
     #[test]

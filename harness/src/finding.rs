@@ -287,6 +287,8 @@ fn sender(fault: &str, scope: Option<&str>) -> String {
         Some("process") if act.ends_with("ed") => format!("one process {act}"),
         Some("leader") => format!("the leader alone {act}"),
         Some(limit) if fault == memory::LIMIT => format!("{act} at {limit}"),
+        Some(kills) if fault == memory::LOWERED => format!("{act} ({kills} killed)"),
+        Some(limit) if fault == memory::ADDRESS_SPACE => format!("{act} to {limit} a process"),
         _ => act,
     }
 }

@@ -9,6 +9,7 @@ pub mod artifact;
 pub mod census;
 pub mod cli;
 pub mod effect;
+pub mod elf;
 pub mod event;
 pub mod experiment;
 pub mod fault;

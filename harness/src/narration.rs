@@ -94,6 +94,9 @@ impl Narrator {
                 lines.push(format!(" >>>  {fault}"));
                 lines
             }
+            Told::Refused(process) => {
+                vec![format!(" >>>  out of address space: the kernel refused {process} memory")]
+            }
             Told::OutOfMemory(process) => vec![format!(" >>>  out of memory: the kernel killed {process}")],
             Told::Ended(process, end) => {
                 let mut lines = self.logged();

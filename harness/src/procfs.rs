@@ -72,6 +72,15 @@ impl Proc {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The file that a process runs, open for reading.
+    ///
+    /// # Errors
+    /// It is gone, or belongs to somebody else.
+    pub fn program(&self, pid: i32) -> std::io::Result<std::fs::File> {
+        let path = format!("{pid}/exe");
+        Ok(openat(self.0.as_fd(), path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?.into())
+    }
+
     /// The arguments of a process.
     pub fn arguments(&self, pid: i32) -> Vec<String> {
         let text = self.read(&format!("{pid}/cmdline")).unwrap_or_default();

@@ -39,8 +39,8 @@ pub enum Order {
     Build(Box<Build>),
     /// Make the census.
     Census {
-        /// Whether to look for the memory limits under which the kernel kills.
-        bisect: bool,
+        /// Faults whose limits of memory are looked for: those under which a run goes short.
+        bisect: Vec<String>,
     },
     /// Take over a census that another worker made.
     Adopt(Box<Census>),
@@ -200,7 +200,7 @@ fn serve(orders: &mpsc::Receiver<Order>) -> Result<(), Failure> {
         match order {
             Order::Build(_) => return Err(bug("told to build a second world")),
             Order::Census { bisect } => {
-                let made = bench.census(bisect)?;
+                let made = bench.census(&bisect)?;
                 say(&Answer::Census(Box::new(made.clone())));
                 census = Some(made);
             }

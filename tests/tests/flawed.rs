@@ -47,6 +47,7 @@ flawed! {
     a_marker_in_run_is_lost_with_its_pod: "marker-in-run" breaks "no-lost-reload",
     a_pair_staged_in_run_is_lost_by_a_reboot_and_its_note_is_not: "staged-in-run" breaks "recovers",
     a_client_killed_for_its_memory_did_not_find_nothing_due: "killed-is-not-due" breaks "honest-exit",
+    an_interpreter_that_was_refused_memory_has_not_answered: "no-memory-is-an-answer" breaks "honest-exit",
     tidying_up_at_the_exit_is_not_done_by_a_cgroup_that_is_killed: "tidies-at-exit" breaks "no-partial-files",
     a_kill_by_name_takes_the_lock_and_leaves_the_client: "lock-in-log-reader" breaks "no-orphans",
     a_client_under_nohup_goes_on_without_the_lock: "nohup-client" breaks "no-orphans",

@@ -29,6 +29,47 @@ fn a_correct_pipeline_survives_a_real_oom_kill_wherever_it_comes() {
     assert!(limited > 1, "{}", sweep.output);
 }
 
+/// The correct pipeline with a table of memory faults of its own, beside the files it is made of.
+fn blocks_with(memory: &str) -> (tempfile::TempDir, PathBuf) {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["blocks.sh", "lib.sh"] {
+        fs::copy(folder("correct").join(name), copy.path().join(name)).unwrap();
+    }
+    let text = fs::read_to_string(folder("correct").join("blocks.toml")).unwrap();
+    let scenario = copy.path().join("blocks.toml");
+    fs::write(&scenario, text.replace("[faults]", &format!("[faults]\nmemory = {memory}"))).unwrap();
+    (copy, scenario)
+}
+
+#[test]
+fn a_correct_pipeline_survives_that_all_of_its_group_is_killed() {
+    let (_copy, scenario) = blocks_with(r#"{ faults = ["memory-limit"], limits = 2, kills = ["group"] }"#);
+    let Some(sweep) = sweep_with(&scenario, &["--faults", "memory"]) else { return };
+    assert_eq!(sweep.code, 0, "{}", sweep.output);
+    if sweep.output.contains("the address space is limited instead") {
+        eprintln!("SKIPPED: no memory cgroup here");
+        return;
+    }
+    // The leader is as dead as whomever the kernel chose: it comes to no further effect.
+    let mut limited = 0;
+    for experiment in sweep.experiments().filter(|experiment| experiment["memory"].is_object()) {
+        let kills =
+            experiment["memory"]["kills"].as_array().unwrap_or_else(|| panic!("no kills: {experiment}"));
+        assert!(kills.iter().all(|kill| kill["before"].is_null()), "{experiment}");
+        limited += 1;
+    }
+    assert_eq!(limited, 2, "{}", sweep.output);
+}
+
+#[test]
+fn a_correct_pipeline_survives_that_its_processes_are_refused_memory() {
+    let (_copy, scenario) = blocks_with(r#"{ faults = ["address-space"], limits = 4 }"#);
+    let Some(sweep) = sweep_with(&scenario, &["--faults", "memory"]) else { return };
+    assert_eq!(sweep.code, 0, "{}", sweep.output);
+    let refused = sweep.experiments().filter(|experiment| experiment["memory"]["refusals"].is_array());
+    assert!(refused.count() > 1, "{}", sweep.output);
+}
+
 #[test]
 fn no_control_group_is_left_of_a_harness_that_is_killed() {
     let state = tempfile::tempdir().unwrap();

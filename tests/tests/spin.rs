@@ -29,13 +29,15 @@ fn the_same_seed_gives_the_same_experiments_whatever_the_number_of_workers() {
     let copies = copies();
     let scenario = copies.path().join("correct/combined.toml");
     let spin = |jobs: &str| {
-        let command = ["spin", "--seed", "3", "--count", "8", "--when", "points", "--jobs", jobs];
+        // Of families in which chance has no part: whether a lowered memory limit kills, say, differs.
+        let faults = "kill,senders,collide,disk,clock";
+        let command =
+            ["spin", "--seed", "3", "--count", "8", "--when", "points", "--faults", faults, "--jobs", jobs];
         make(&scenario, &command)
     };
     let (Some(one), Some(three)) = (spin("1"), spin("3")) else { return };
     let set = |ids: Vec<String>| ids.into_iter().collect::<BTreeSet<String>>();
-    // Of eight draws; one whose second fault finds nothing to strike is set aside.
-    assert!(one.ids().len() >= 6, "{}", one.output);
+    assert!(!one.ids().is_empty(), "{}", one.output);
     assert_eq!(set(one.ids()), set(three.ids()), "{}", three.output);
     assert_eq!((one.code, three.code), (0, 0), "{} {}", one.output, three.output);
 }

@@ -103,12 +103,15 @@ impl<'w> Workbench<'w> {
         Ok(Workbench { world, setting, snapshot, prepared_roles, groups })
     }
 
-    /// One clean run and one idle run, watched closely and judged like an experiment. `bisect`:
-    /// then the memory limits are looked for under which the kernel kills.
-    pub fn census(&mut self, bisect: bool) -> Result<Census, SetupError> {
+    /// One clean run and one idle run, watched closely and judged like an experiment. `bisect`: the
+    /// faults that limit memory for which it is found out then where that starts to matter.
+    pub fn census(&mut self, bisect: &[String]) -> Result<Census, SetupError> {
         let mut census = self.clean()?;
-        if let (true, Some(Need { peak, .. })) = (bisect, census.memory) {
-            census.memory = Some(Need { peak, bounds: self.bounds(peak)? });
+        let peak = census.memory.as_ref().and_then(|need| need.peak);
+        let bisected =
+            bisect.iter().map(|fault| self.bisected(fault, peak)).collect::<Result<Vec<_>, _>>()?;
+        if !bisected.is_empty() {
+            census.memory = Some(Need { peak, bisected });
         }
         Ok(census)
     }
@@ -135,7 +138,7 @@ impl<'w> Workbench<'w> {
         let left_running: Vec<String> = outcome.run.survivors.iter().map(|s| s.process.clone()).collect();
         let partial = outcome.unseen.map(str::to_owned);
         let made = outcome.roles;
-        let memory = outcome.memory.map(|memory| Need { peak: memory.peak, bounds: None });
+        let memory = outcome.memory.map(|memory| Need { peak: memory.peak, bisected: Vec::new() });
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
         let known = Arc::new(Known { left_running: left_running.clone(), ..Known::default() });
@@ -185,7 +188,7 @@ impl<'w> Workbench<'w> {
     ) -> Result<ExperimentRecord, SetupError> {
         let started = Instant::now();
         let (scenario, root) = (&self.setting.scenario, &self.setting.root);
-        let limited = planned.faults.iter().any(memory::is_one);
+        let limited = planned.faults.iter().any(|fault| memory::takes_group(&fault.fault));
         let group = if limited { self.group()? } else { None };
         let mut stage = self.world.stage(Some(&self.snapshot))?;
         let mut phases = Phases::begin(scenario);
@@ -198,7 +201,7 @@ impl<'w> Workbench<'w> {
         };
 
         let mut recovery_output = String::new();
-        let mut inconclusive = None;
+        let (mut inconclusive, mut no_occasion) = (None, false);
         let mut spared = None;
         let mut memory = None;
         let mut phase = Phase::Aftermath;
@@ -239,10 +242,13 @@ impl<'w> Workbench<'w> {
                 // Nothing was left for the next fault to strike at: this was the recovery.
                 phase = Phase::Recovery;
                 outcome.not_delivered.clear();
+                outcome.no_occasion.clear();
             }
-            if !outcome.not_delivered.is_empty() {
+            if !outcome.not_delivered.is_empty() || !outcome.no_occasion.is_empty() {
+                no_occasion = outcome.not_delivered.is_empty();
                 let difference = census.first_difference(&outcome.seen);
-                let mut why = format!("diverged: {}", outcome.not_delivered.join("; "));
+                let reasons = [&outcome.not_delivered[..], &outcome.no_occasion].concat();
+                let mut why = format!("diverged: {}", reasons.join("; "));
                 if let Some(difference) = difference {
                     why.push_str(&format!("; first difference: {difference}"));
                 }
@@ -293,6 +299,7 @@ impl<'w> Workbench<'w> {
         }
         runner.end_subject()?;
         let mut record = phases.record(planned.clone(), inconclusive, recovery_output, started);
+        record.no_occasion = no_occasion;
         record.followed = planned.follow.then(|| Box::new(followed));
         Ok(limited_by(record, memory, spared))
     }
@@ -305,7 +312,7 @@ fn limited_by(
     memory: Option<MemoryRecord>,
     spared: Option<String>,
 ) -> ExperimentRecord {
-    record.memory = memory.filter(|memory| memory.limit.is_some());
+    record.memory = memory.filter(|memory| memory.limit.or(memory.address_space).is_some());
     let Some(why) = spared.filter(|_| record.inconclusive.is_none()) else { return record };
     match record.verdict {
         Verdict::Held => record.spared = Some(why),

@@ -117,15 +117,10 @@ impl Phases {
         };
         let cpu_ms = self.runs.iter().map(|run| run.cpu_ms).sum();
         ExperimentRecord {
-            id: planned.id,
-            faults: planned.faults,
-            verdict,
             // What was seen on another path than the planned one proves nothing about it.
             violations: if inconclusive.is_some() { Vec::new() } else { violations },
             judgements: if inconclusive.is_some() { Vec::new() } else { self.judgements },
             inconclusive,
-            spared: None,
-            memory: None,
             exits: self
                 .runs
                 .iter()
@@ -136,7 +131,7 @@ impl Phases {
             wall_ms: started.elapsed().as_millis() as u64,
             cpu_ms,
             runs_ms: self.runs.iter().map(|run| run.wall_ms).collect(),
-            followed: None,
+            ..ExperimentRecord::new(&planned.id, planned.faults, verdict)
         }
     }
 }

@@ -19,8 +19,8 @@ pub enum Act {
     },
     /// More runs are started beside this one, each after its time.
     MoreRuns {
-        /// Sorted.
-        delays: Vec<Duration>,
+        /// In percent of the time that an undisturbed run takes, sorted.
+        shares: Vec<u32>,
     },
     /// The syscall fails without having run.
     Refuse {
@@ -39,9 +39,19 @@ pub enum Act {
     LimitMemory {
         /// To this much.
         bytes: u64,
+        /// Whether a kill of one process is a kill of all.
+        all: bool,
+    },
+    /// The address space of each of the run's processes is limited from its start.
+    LimitAddressSpace {
+        /// To this much.
+        bytes: u64,
     },
     /// The run's memory is limited to what it cannot do without now.
-    LowerMemory,
+    LowerMemory {
+        /// Whether a kill of one process is a kill of all.
+        all: bool,
+    },
     /// The world's server is killed; it is started again when the run is over.
     KillServer,
     /// The world's server refuses every reload and restart until the run is over.

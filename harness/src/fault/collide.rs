@@ -2,8 +2,6 @@
 //! every point: the first is held while a second runs to its end or blocks. And several at once,
 //! with jitter, as schedulers on a busy machine start them.
 
-use std::time::Duration;
-
 use super::{Act, Family, Fault};
 use crate::{census::CensusEffect, event::FaultRecord};
 
@@ -64,21 +62,22 @@ impl Fault for RunsAtOnce {
     }
 
     fn act(&self, record: &FaultRecord) -> Option<Act> {
-        Some(Act::MoreRuns { delays: delays(record.scope.as_deref()?)? })
+        Some(Act::MoreRuns { shares: shares(record.scope.as_deref()?)? })
     }
 }
 
-/// The setting that says when further runs are started: milliseconds after the first one's point.
-pub fn setting(delays: &[u64]) -> String {
-    let mut sorted = delays.to_vec();
+/// The setting that says when further runs are started after the first one's point: percent of the time that an
+/// undisturbed run takes, so that it is the same on a fast machine and on a slow one.
+pub fn setting(shares: &[u32]) -> String {
+    let mut sorted = shares.to_vec();
     sorted.sort_unstable();
-    let times: Vec<String> = sorted.iter().map(u64::to_string).collect();
-    format!("{} more after {} ms", sorted.len(), times.join(", "))
+    let times: Vec<String> = sorted.iter().map(u32::to_string).collect();
+    format!("{} more after {} % of a run", sorted.len(), times.join(", "))
 }
 
-fn delays(setting: &str) -> Option<Vec<Duration>> {
-    let (_, times) = setting.strip_suffix(" ms")?.split_once(" more after ")?;
-    times.split(", ").map(|time| time.parse().ok().map(Duration::from_millis)).collect()
+fn shares(setting: &str) -> Option<Vec<u32>> {
+    let (_, times) = setting.strip_suffix(" % of a run")?.split_once(" more after ")?;
+    times.split(", ").map(|time| time.parse().ok().filter(|share| *share <= 100)).collect()
 }
 
 #[cfg(test)]
@@ -88,8 +87,8 @@ mod tests {
     #[test]
     fn the_setting_of_runs_at_once_reads_back_as_it_was_written() {
         let text = setting(&[80, 0, 12]);
-        assert_eq!(text, "3 more after 0, 12, 80 ms");
-        assert_eq!(delays(&text).unwrap(), [0, 12, 80].map(Duration::from_millis));
-        assert_eq!(delays("often"), None);
+        assert_eq!(text, "3 more after 0, 12, 80 % of a run");
+        assert_eq!(shares(&text), Some(vec![0, 12, 80]));
+        assert_eq!((shares("often"), shares("1 more after 101 % of a run")), (None, None));
     }
 }

@@ -1,12 +1,13 @@
 //! A real memory limit and the kernel's own OOM killer, through a control group that the run is
 //! in. Whom the kernel kills, and when, is its own choice; `oom-kill` of the senders is the same
-//! signal at a chosen point.
+//! signal at a chosen point. And a limit of the address space, by which nobody is killed and memory is
+//! refused.
 
 use super::{Act, Family, Fault};
 use crate::{census::CensusEffect, event::FaultRecord};
 
 /// The faults of this family.
-pub const FAULTS: &[&dyn Fault] = &[&Limit, &Lowered];
+pub const FAULTS: &[&dyn Fault] = &[&Limit, &Lowered, &AddressSpace];
 
 /// The limit that is in force from the run's start.
 pub const LIMIT: &str = "memory-limit";
@@ -14,9 +15,26 @@ pub const LIMIT: &str = "memory-limit";
 /// The limit that is lowered at a point.
 pub const LOWERED: &str = "memory-lowered";
 
-/// Whether a record is of this family.
-pub fn is_one(record: &FaultRecord) -> bool {
-    super::family(record) == Some(Family::Memory)
+/// The limit of the address space, which takes no control group.
+pub const ADDRESS_SPACE: &str = "address-space";
+
+/// Whom the kernel kills: the one it chooses, or with it all others of the group.
+pub const KILLS: [&str; 2] = ["process", GROUP];
+
+/// That all of the control group is killed (`memory.oom.group`).
+const GROUP: &str = "group";
+
+/// A record's scope: the limit, if it is known beforehand, and whom the kernel kills, if that is not the one process
+/// it chooses: `12MiB`, `12MiB, group`, `group`.
+pub fn scope(limit: Option<u64>, kills: &str) -> Option<String> {
+    let parts: Vec<String> =
+        limit.map(text).into_iter().chain((kills == GROUP).then(|| GROUP.to_owned())).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Whether the fault of this name takes a control group.
+pub fn takes_group(name: &str) -> bool {
+    name == LIMIT || name == LOWERED
 }
 
 struct Limit;
@@ -40,7 +58,12 @@ impl Fault for Limit {
     }
 
     fn act(&self, record: &FaultRecord) -> Option<Act> {
-        Some(Act::LimitMemory { bytes: bytes(record.scope.as_deref()?)? })
+        let scope = record.scope.as_deref()?;
+        let (limit, all) = match scope.split_once(", ") {
+            Some((limit, GROUP)) => (limit, true),
+            _ => (scope, false),
+        };
+        Some(Act::LimitMemory { bytes: bytes(limit)?, all })
     }
 }
 
@@ -63,8 +86,37 @@ impl Fault for Lowered {
         effect.class.decides()
     }
 
-    fn act(&self, _record: &FaultRecord) -> Option<Act> {
-        Some(Act::LowerMemory)
+    fn settings(&self) -> &'static [&'static str] {
+        &KILLS
+    }
+
+    fn act(&self, record: &FaultRecord) -> Option<Act> {
+        Some(Act::LowerMemory { all: record.scope.as_deref() == Some(GROUP) })
+    }
+}
+
+struct AddressSpace;
+
+impl Fault for AddressSpace {
+    fn name(&self) -> &'static str {
+        ADDRESS_SPACE
+    }
+
+    fn family(&self) -> Family {
+        Family::Memory
+    }
+
+    fn models(&self) -> &'static str {
+        "address space limited"
+    }
+
+    fn strikes_at(&self, _effect: &CensusEffect) -> bool {
+        // At the run's start, which is no effect of its own.
+        false
+    }
+
+    fn act(&self, record: &FaultRecord) -> Option<Act> {
+        Some(Act::LimitAddressSpace { bytes: bytes(record.scope.as_deref()?)? })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     census::Census,
     event::{Event, ExperimentRecord, Skipped, mib},
-    fault::memory::LIMIT,
+    fault::memory::{ADDRESS_SPACE, LIMIT, LOWERED, takes_group},
     plan::Plan,
     scenario::Faults,
     world::cgroup::{Cgroups, REMEDY},
@@ -16,51 +16,70 @@ use super::{LabError, LabErrorKind};
 pub(super) struct Granted {
     /// Where groups are made.
     pub cgroups: Option<Cgroups>,
-    /// Whether the limits are looked for under which the kernel kills.
-    pub bisect: bool,
+    /// Faults whose limits are looked for: those under which a run goes short.
+    pub bisect: Vec<String>,
     /// That there are no groups, as something that was not tried.
     pub denied: Option<Skipped>,
 }
 
 impl Granted {
-    /// Makes what `faults` asks for. Where it cannot be had the family is taken out of them.
+    /// Makes what `faults` asks for. Where no group can be had the faults that take one are taken out of
+    /// them, and the address space is limited instead of the memory.
     ///
     /// # Errors
-    /// Nothing else was asked for.
+    /// Nothing is left of what was asked for.
     pub fn to(faults: &mut Faults) -> Result<Granted, LabError> {
-        let Some(memory) = &faults.memory else { return Ok(Granted::default()) };
-        let bisect = memory.faults.iter().any(|name| name == LIMIT);
-        match Cgroups::make() {
-            Ok(cgroups) => Ok(Granted { cgroups: Some(cgroups), bisect, denied: None }),
-            Err(why) => {
-                let count = memory.faults.len() as u64;
-                faults.memory = None;
-                let why = format!("no memory cgroup can be made here: {why}; {REMEDY}");
-                if *faults == Faults::none() {
-                    return Err(LabError::new(LabErrorKind::Machine, why));
+        let Some(memory) = &mut faults.memory else { return Ok(Granted::default()) };
+        let mut granted = Granted::default();
+        if memory.faults.iter().any(|name| takes_group(name)) {
+            match Cgroups::make() {
+                Ok(cgroups) => granted.cgroups = Some(cgroups),
+                Err(why) => {
+                    let (denied, mut left): (Vec<_>, Vec<_>) =
+                        memory.faults.drain(..).partition(|name| takes_group(name));
+                    let known = left.iter().any(|name| name == ADDRESS_SPACE);
+                    if !known && denied.iter().any(|name| name == LIMIT) {
+                        left.push(ADDRESS_SPACE.to_owned());
+                    }
+                    let instead = if left.is_empty() { "" } else { ", the address space is limited instead" };
+                    let why = format!("no memory cgroup can be made here{instead}: {why}; {REMEDY}");
+                    let count = denied.len() as u64;
+                    granted.denied = Some(Skipped { what: denied.join(", "), count, why });
+                    memory.faults = left;
                 }
-                let denied = Some(Skipped { what: "memory faults".into(), count, why });
-                Ok(Granted { denied, ..Granted::default() })
             }
+        }
+        granted.bisect = memory.faults.iter().filter(|name| *name != LOWERED).cloned().collect();
+        if memory.faults.is_empty() {
+            faults.memory = None;
+        }
+        match &granted.denied {
+            Some(denied) if *faults == Faults::none() => {
+                Err(LabError::new(LabErrorKind::Machine, denied.why.clone()))
+            }
+            _ => Ok(granted),
         }
     }
 }
 
 /// What the clean run needs of memory, for a person.
 pub(super) fn told(census: &Census) -> Option<Event> {
-    let need = census.memory?;
-    let peak = need.peak.map_or_else(String::new, |peak| {
-        format!("the clean run used up to {}, the page cache included; ", mib(peak))
+    let need = census.memory.as_ref()?;
+    let peak =
+        need.peak.map(|peak| format!("the clean run used up to {}, the page cache included", mib(peak)));
+    let bounds = need.bisected.iter().filter_map(|found| {
+        let bounds = found.bounds?;
+        let what = match found.fault.as_str() {
+            ADDRESS_SPACE => "memory is refused to processes that may have an address space of",
+            _ => "the kernel kills under",
+        };
+        let (short, starts) = (mib(bounds.kills), mib(bounds.starts));
+        Some(format!("{what} {short} and less, and the command starts under {starts}"))
     });
-    let bounds = match need.bounds {
-        Some(bounds) => format!(
-            "the kernel kills under {} and less, and the command starts under {}",
-            mib(bounds.kills),
-            mib(bounds.starts)
-        ),
-        None => return None,
-    };
-    Some(Event::Note { text: format!("memory: {peak}{bounds}") })
+    let bounds: Vec<String> = bounds.collect();
+    (!bounds.is_empty()).then(|| Event::Note {
+        text: format!("memory: {}", peak.into_iter().chain(bounds).collect::<Vec<_>>().join("; ")),
+    })
 }
 
 /// Takes experiments that nothing came of out of the plan, with the points that only they were to
@@ -98,7 +117,7 @@ mod tests {
     fn spared(planned: &Planned) -> ExperimentRecord {
         ExperimentRecord {
             spared: Some("nobody was killed".into()),
-            memory: Some(MemoryRecord { limit: Some(1 << 20), peak: None, kills: vec![] }),
+            memory: Some(MemoryRecord { limit: Some(1 << 20), ..MemoryRecord::default() }),
             ..ExperimentRecord::new(&planned.id, planned.faults.clone(), Verdict::Inconclusive)
         }
     }

@@ -12,7 +12,7 @@ use std::{collections::HashSet, time::Instant};
 use crate::{
     census::Census,
     event::{Event, ExperimentRecord, FaultRecord, InRun, Skipped, Summary, WorldKind},
-    fault::{self, Family, Fault},
+    fault::{self, Family, Fault, collide, memory::takes_group},
     finding::Tally,
     plan::{self, Plan, Planned},
     point::Point,
@@ -128,9 +128,12 @@ fn remembered(
     skipped: &mut Vec<Skipped>,
     tell: &mut dyn FnMut(Event),
 ) -> Vec<Planned> {
-    // A limit of memory needs a world that is made for it.
+    // A limit of memory takes a control group, or stands in for one.
     let asked = |fault: &FaultRecord| match fault::family(fault) {
-        Some(Family::Memory) => faults.memory.is_some(),
+        Some(Family::Memory) => faults.memory.as_ref().is_some_and(|memory| {
+            let grouped = takes_group(&fault.fault);
+            memory.faults.iter().any(|name| takes_group(name) == grouped)
+        }),
         family => options.faults.as_ref().is_none_or(|asked| family.is_some_and(|own| asked.contains(&own))),
     };
     // Only a fault's own run tells whether its point is still there; of the first run it is known.
@@ -243,14 +246,14 @@ pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Exp
     // What was recorded needs what it needed then; else all that the scenario asks for is planned.
     let mut faults = match &replay.record {
         Some(record) => {
-            let limited = record.faults.iter().any(fault::memory::is_one);
+            let limited = record.faults.iter().any(|fault| takes_group(&fault.fault));
             Faults { memory: limited.then(Memory::lowered), ..Faults::none() }
         }
         None => options.scenario.faults.clone(),
     };
     let granted = Granted::to(&mut faults)?;
     let mut pool = Pool::open(options, 1, granted, tell)?;
-    let census = pool.census(tell)?;
+    let mut census = pool.census(tell)?;
     let planned = match &replay.record {
         Some(record) => Planned::again(record),
         None if replay.experiment == census.clean.id => Planned::clean(),
@@ -271,13 +274,16 @@ pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Exp
     if planned.faults.is_empty() {
         return Ok(census.clean);
     }
+    if planned.faults.iter().any(|fault| fault.fault == collide::RUNS_AT_ONCE) {
+        pool.pace(&mut census, tell)?;
+    }
     if let Some(difference) = census.difference_to(&replay.effects) {
         let gone = planned.faults.iter().find(|f| !census.has(&f.point));
         let Some(gone) = gone else {
             tell(Event::Note {
                 text: format!("the subject has changed since this was recorded: {difference}"),
             });
-            return narrated(&mut pool, &planned, tell);
+            return narrated(&mut pool, &census, &planned, tell);
         };
         let why = format!(
             "diverged: the subject has changed since this was recorded and does not come to {} any more; first difference: {difference}",
@@ -288,15 +294,17 @@ pub fn replay(replay: &ReplayOptions, tell: &mut dyn FnMut(Event)) -> Result<Exp
             ..ExperimentRecord::new(&planned.id, planned.faults, Verdict::Inconclusive)
         });
     }
-    narrated(&mut pool, &planned, tell)
+    narrated(&mut pool, &census, &planned, tell)
 }
 
 fn narrated(
     pool: &mut Pool,
+    census: &Census,
     planned: &Planned,
     tell: &mut dyn FnMut(Event),
 ) -> Result<ExperimentRecord, LabError> {
     let worker = &mut pool.workers[0];
+    worker.adopt(census)?;
     worker.order(&Order::Replay(planned.clone()))?;
     loop {
         let Some((_, answer)) = pool.next()? else {

@@ -152,10 +152,11 @@ impl Pool {
                     if !asked {
                         asked = true;
                         tell(Event::Step { what: "watching one clean run".into() });
-                        if self.granted.bisect {
-                            tell(Event::Step { what: "looking for the memory limits that kill".into() });
+                        let bisect = self.granted.bisect.clone();
+                        if !bisect.is_empty() {
+                            tell(Event::Step { what: "looking for the memory limits that matter".into() });
                         }
-                        self.workers[index].order(&Order::Census { bisect: self.granted.bisect })?;
+                        self.workers[index].order(&Order::Census { bisect })?;
                         self.workers[index].adopted = true;
                     }
                 }
@@ -177,6 +178,10 @@ impl Pool {
             return Err(super::interrupted("anything was tried"));
         }
         census.plain_ms = seen.and_then(|record| record.runs_ms.first().copied());
+        // So that every worker hears of it.
+        for worker in &mut self.workers {
+            worker.adopted = false;
+        }
         Ok(())
     }
 
@@ -256,10 +261,7 @@ impl Pool {
             return Ok(());
         }
         let Some(planned) = source() else { return Ok(()) };
-        if !worker.adopted {
-            worker.order(&Order::Adopt(Box::new(census.clone())))?;
-            worker.adopted = true;
-        }
+        worker.adopt(census)?;
         worker.order(&Order::Experiment(planned.clone()))?;
         worker.at_work = Some(planned);
         Ok(())
@@ -313,6 +315,15 @@ impl Worker {
             })
             .map_err(|error| failed("start a thread", error))?;
         Ok(Worker { child, orders, built: false, adopted: false, at_work: None })
+    }
+
+    /// Has it hold its experiments against this census.
+    pub(super) fn adopt(&mut self, census: &Census) -> Result<(), LabError> {
+        if !self.adopted {
+            self.order(&Order::Adopt(Box::new(census.clone())))?;
+            self.adopted = true;
+        }
+        Ok(())
     }
 
     pub(super) fn order(&mut self, order: &Order) -> Result<(), LabError> {

@@ -10,7 +10,6 @@ use crate::{
     limits,
     plan::{Plan, Planned},
     regression::{Regression, Regressions},
-    run::{NOT_REACHED, OVER_BEFORE},
     scenario::Memory,
     verdict::Verdict,
 };
@@ -93,16 +92,18 @@ pub fn spin(spin: &SpinOptions, tell: &mut dyn FnMut(Event)) -> Result<Summary, 
             spared.push(record);
             return;
         }
-        // A time that this run did not have is no instant at which anything could be learned.
-        let is_because = |reason| record.inconclusive.as_ref().is_some_and(|why| why.contains(reason));
-        if is_because(OVER_BEFORE) {
-            too_late += 1;
-            return;
-        }
-        // The first fault took the run another way, where there was nothing for the next one.
-        if record.faults.len() > 1 && is_because(NOT_REACHED) {
-            in_vain += 1;
-            return;
+        // A time that this run did not have is no instant at which anything could be learned; and a first
+        // fault can take the run another way, where there is nothing for the next one.
+        if record.no_occasion {
+            let timed = record.faults.iter().any(|fault| fault.after_ms.is_some());
+            if timed {
+                too_late += 1;
+                return;
+            }
+            if record.faults.len() > 1 {
+                in_vain += 1;
+                return;
+            }
         }
         tell(Event::Experiment(Box::new(record.clone())));
         records.push(record);

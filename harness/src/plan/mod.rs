@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    census::{Census, CensusEffect},
+    census::{Bounds, Census, CensusEffect},
     effect::Class,
     event::{ExperimentRecord, FaultRecord, Skipped},
     fault::{self, Family, Fault, collide, memory},
@@ -87,7 +87,7 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
             experiments.extend(planned.into_iter().map(|(weight, p)| ((weight, rank), p)));
         }
     }
-    for (weight, choice) in (10..).zip(choices(census, faults)) {
+    for (weight, choice) in (10..).zip(choices(faults)) {
         let places = if choice.fault.strikes_at_starts() { &with_starts } else { &places };
         let places: Vec<_> =
             places.iter().copied().filter(|effect| choice.fault.strikes_at(effect)).collect();
@@ -106,7 +106,7 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
             }
         }
     }
-    let limited = memory_limits(census, faults.memory.as_ref());
+    let limited = memory_limits(census, faults.memory.as_ref(), &mut plan.skipped);
     let start = limited.first().map(|(_, planned)| planned.faults[0].point.clone());
     experiments.extend(limited);
     plan.skipped.extend(unnoticed_steps(&places, faults));
@@ -122,19 +122,52 @@ pub fn sweep(census: &Census, faults: &Faults) -> Plan {
 /// What stands before each experiment in the order: weight, and rank within it.
 type Order = (u8, u32);
 
-/// A run under each of some memory limits: from the highest that kills down to the lowest at which
-/// the command can start.
-fn memory_limits(census: &Census, memory: Option<&Memory>) -> Vec<(Order, Planned)> {
-    let Some(Memory { limits, .. }) = memory else { return Vec::new() };
-    let Some(bounds) = census.memory.and_then(|need| need.bounds) else { return Vec::new() };
-    let Some(start) = census.start() else { return Vec::new() };
-    let steps = u64::from(limits.saturating_sub(1)).max(1);
-    let step = bounds.kills.saturating_sub(bounds.starts) / steps;
-    let mut tried: Vec<u64> =
-        (0..u64::from(*limits)).map(|number| memory::rounded(bounds.kills - number * step)).collect();
-    tried.dedup();
-    let planned = |limit| FaultRecord::new(memory::LIMIT, Some(&memory::text(limit)), start.clone());
-    tried.into_iter().zip(0..).map(|(limit, rank)| ((9, rank), Planned::new(vec![planned(limit)]))).collect()
+/// A run under each of some memory limits: from the highest under which it goes short down to the
+/// lowest at which the command can start.
+fn memory_limits(
+    census: &Census,
+    memory: Option<&Memory>,
+    skipped: &mut Vec<Skipped>,
+) -> Vec<(Order, Planned)> {
+    let (Some(memory), Some(start)) = (memory, census.start()) else { return Vec::new() };
+    let mut planned = Vec::new();
+    for need in census.memory.iter().flat_map(|need| &need.bisected) {
+        let Some(bounds) = need.bounds else {
+            let why = match need.exempt.as_slice() {
+                [] => "the run goes short under none of the limits that were tried".to_owned(),
+                exempt => format!(
+                    "nothing of the run goes short: {} of Go, whose runtime reserves address space that it never uses",
+                    exempt.join(", ")
+                ),
+            };
+            skipped.push(Skipped { what: need.fault.clone(), count: u64::from(memory.limits), why });
+            continue;
+        };
+        let mut tried: Vec<u64> = (0..memory.limits)
+            .map(|number| {
+                let share = f64::from(number) / f64::from(memory.limits.saturating_sub(1).max(1));
+                memory::rounded(between(bounds, share, need.fault == memory::ADDRESS_SPACE))
+            })
+            .collect();
+        tried.dedup();
+        for (limit, rank) in tried.into_iter().zip(0..) {
+            let kills = if memory::takes_group(&need.fault) { &memory.kills[..] } else { &[String::new()] };
+            planned.extend(kills.iter().map(|kills| {
+                let scope = memory::scope(Some(limit), kills);
+                let fault = FaultRecord::new(&need.fault, scope.as_deref(), start.clone());
+                ((9, rank), Planned::new(vec![fault]))
+            }));
+        }
+    }
+    planned
+}
+
+/// The limit at this share of the way from the highest to the lowest. `by_ratio`: each the same part of the
+/// one before it, since programs reserve a few MiB or some hundred.
+fn between(bounds: Bounds, share: f64, by_ratio: bool) -> u64 {
+    let (high, low) = (bounds.kills as f64, (bounds.starts as f64).max(1.0));
+    let limit = if by_ratio { high * (low / high).powf(share) } else { high - (high - low) * share };
+    limit.round() as u64
 }
 
 /// A fault that is tried, with its settings.
@@ -144,7 +177,7 @@ struct Choice {
 }
 
 /// The faults beyond the single kill that a scenario asks for.
-fn choices(census: &Census, faults: &Faults) -> Vec<Choice> {
+fn choices(faults: &Faults) -> Vec<Choice> {
     let mut choices = Vec::new();
     let mut choose = |name: &str, scopes: Vec<Option<String>>| {
         choices.extend(fault::find(name).map(|fault| Choice { fault, scopes }));
@@ -162,8 +195,7 @@ fn choices(census: &Census, faults: &Faults) -> Vec<Choice> {
     if let Some(others) = &faults.collide {
         choose(collide::SECOND_RUN, vec![None]);
         if others.at_once > 1 {
-            let run_ms = census.plain_ms.unwrap_or(census.wall_ms);
-            choose(collide::RUNS_AT_ONCE, at_once(others.at_once, run_ms));
+            choose(collide::RUNS_AT_ONCE, at_once(others.at_once));
         }
     }
     if let Some(disk) = &faults.disk {
@@ -179,8 +211,9 @@ fn choices(census: &Census, faults: &Faults) -> Vec<Choice> {
         choose(name, vec![None]);
     }
     for name in faults.memory.iter().flat_map(|memory| &memory.faults) {
-        if name != memory::LIMIT {
-            choose(name, vec![None]);
+        if name == memory::LOWERED {
+            let kills = faults.memory.iter().flat_map(|memory| &memory.kills);
+            choose(name, kills.map(|kills| memory::scope(None, kills)).collect());
         }
     }
     if faults.pause.is_some() {
@@ -196,15 +229,12 @@ fn choices(census: &Census, faults: &Faults) -> Vec<Choice> {
 
 /// When `runs - 1` further runs start, a few times over: all together, then with jitter within the
 /// time a run takes. Drawn from a fixed seed: the same every time.
-fn at_once(runs: u32, run_ms: u64) -> Vec<Option<String>> {
+fn at_once(runs: u32) -> Vec<Option<String>> {
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(runs));
     let further = runs.saturating_sub(1) as usize;
-    // A power of two, so that it is the same for runs that take about as long.
-    let within = (run_ms.max(2) + 1).next_power_of_two() / 2;
     let mut draws = vec![vec![0; further]];
-    draws.extend(
-        (1..limits::AT_ONCE_DRAWS).map(|_| (0..further).map(|_| rng.random_range(0..within)).collect()),
-    );
+    draws
+        .extend((1..limits::AT_ONCE_DRAWS).map(|_| (0..further).map(|_| rng.random_range(0..100)).collect()));
     draws.iter().map(|delays| Some(collide::setting(delays))).collect()
 }
 
@@ -366,7 +396,7 @@ fn spread<'c, T>(items: &[&'c T]) -> Vec<(u32, &'c T)> {
 mod tests {
     use super::*;
     use crate::{
-        census::{Bounds, Need},
+        census::{Bisected, Bounds, Need},
         event::{EffectRecord, ExperimentRecord},
         point::Side,
         verdict::Verdict,
@@ -446,10 +476,12 @@ mod tests {
     #[test]
     fn memory_limits_are_spread_between_those_that_kill_and_those_that_start() {
         let mut census = census(vec![effect("renew.sh", "rename", "/a", Class::Change, 1, 1)]);
-        let memory = Memory { faults: vec![memory::LIMIT.into()], limits: 3 };
+        let memory = Memory { faults: vec![memory::LIMIT.into()], limits: 3, ..Memory::default() };
         let faults = Faults { memory: Some(memory), ..Faults::none() };
         assert!(sweep(&census, &faults).experiments.is_empty(), "nothing kills, nothing is tried");
-        census.memory = Some(Need { peak: None, bounds: Some(Bounds { starts: 1 << 20, kills: 9 << 20 }) });
+        let bisected = |fault: &str, bounds| Bisected { fault: fault.into(), bounds, exempt: vec![] };
+        let bounds = Some(Bounds { starts: 1 << 20, kills: 9 << 20 });
+        census.memory = Some(Need { peak: None, bisected: vec![bisected(memory::LIMIT, bounds)] });
         let plan = sweep(&census, &faults);
         let tried: Vec<String> = plan.experiments.iter().map(|e| e.faults[0].to_string()).collect();
         let expected =

@@ -23,7 +23,7 @@ impl Runner<'_> {
                     run.outcome.run.faults.push(fault);
                 } else {
                     let why = format!("nobody asked for the time after the clock was stepped: {fault}");
-                    run.outcome.not_delivered.push(why);
+                    run.outcome.no_occasion.push(why);
                 }
             }
             for seen in &mut run.outcome.seen {

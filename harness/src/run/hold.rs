@@ -121,7 +121,7 @@ impl Runner<'_> {
         if hold.held.is_some() {
             outcome.run.faults.push(hold.fault);
         } else {
-            outcome.not_delivered.push(format!("its program never started: {}", hold.fault));
+            outcome.no_occasion.push(format!("its program never started: {}", hold.fault));
         }
     }
 

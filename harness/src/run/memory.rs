@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use crate::{
-    event::{FaultRecord, MemoryRecord, OomKill},
+    event::{FaultRecord, MemoryRecord, Shortage},
     fault::{self, Act, memory::LIMIT},
     invariant::End,
     world::cgroup::Group,
 };
 
-use super::{Outcome, RunError};
+use super::{Outcome, RunError, Seen};
 
 /// The group of one run while it goes on.
 pub(super) struct Confined {
@@ -17,6 +17,8 @@ pub(super) struct Confined {
     /// Kills of the kernel's that are accounted for.
     counted: u64,
     limit: Option<u64>,
+    /// Whether a kill of one process is a kill of all.
+    all: bool,
     /// Faults that are in force; a kill proves them.
     in_force: Vec<FaultRecord>,
     /// Who was killed, and how many effects the run had come to by then.
@@ -29,11 +31,19 @@ impl Confined {
     /// Puts the limits in force that hold from the run's start, and takes them out of `faults`.
     pub fn new(group: Rc<Group>, faults: &mut Vec<FaultRecord>) -> Result<Confined, RunError> {
         let counted = group.kills().map_err(failed("count the kernel's OOM kills"))?;
-        let mut confined =
-            Confined { group, counted, limit: None, in_force: Vec::new(), kills: Vec::new(), trouble: None };
+        let mut confined = Confined {
+            group,
+            counted,
+            limit: None,
+            all: false,
+            in_force: Vec::new(),
+            kills: Vec::new(),
+            trouble: None,
+        };
         for record in std::mem::take(faults) {
             match fault::act(&record) {
-                Some(Act::LimitMemory { bytes }) => {
+                Some(Act::LimitMemory { bytes, all }) => {
+                    confined.kills_all(all).map_err(failed("have all of the control group killed"))?;
                     confined.group.limit(bytes).map_err(failed("limit the subject's memory"))?;
                     confined.limit = Some(bytes);
                     confined.in_force.push(record);
@@ -54,9 +64,20 @@ impl Confined {
         &self.in_force
     }
 
-    /// Lowers the limit to what is in use.
-    pub fn lower(&mut self, fault: FaultRecord) {
-        match self.group.squeeze() {
+    fn kills_all(&mut self, all: bool) -> std::io::Result<()> {
+        self.all |= all;
+        if all { self.group.kill_all() } else { Ok(()) }
+    }
+
+    /// Whether those whom the kernel has left alive are to be killed here: version 1 of the interface
+    /// knows no `memory.oom.group`.
+    pub fn leaves_survivors(&self) -> bool {
+        self.all && !self.group.can_kill_all()
+    }
+
+    /// Lowers the limit to what is in use. `all`: a kill of one process is a kill of all.
+    pub fn lower(&mut self, fault: FaultRecord, all: bool) {
+        match self.kills_all(all).and_then(|()| self.group.squeeze()) {
             Ok(limit) => {
                 self.limit = Some(limit);
                 self.in_force.push(fault);
@@ -89,18 +110,9 @@ impl Confined {
         let peak = self.group.peak();
         let lifted = self.group.lift();
         let seen = &outcome.seen;
-        let at = |index: usize| seen.get(index).map(|seen| seen.point.clone());
-        let kills: Vec<OomKill> = self
-            .kills
-            .into_iter()
-            .map(|(process, effects)| OomKill {
-                process,
-                after: effects.checked_sub(1).and_then(at),
-                before: at(effects),
-            })
-            .collect();
+        let kills: Vec<Shortage> = self.kills.into_iter().map(|kill| shortage(kill, seen)).collect();
         let killed = !kills.is_empty();
-        outcome.memory = Some(MemoryRecord { limit: self.limit, peak, kills });
+        outcome.memory = Some(MemoryRecord { limit: self.limit, peak, kills, ..MemoryRecord::default() });
         let trouble =
             self.trouble.or_else(|| lifted.err().map(|e| format!("the limit could not be lifted: {e}")));
         if let Some(trouble) = trouble {
@@ -113,12 +125,19 @@ impl Confined {
                 // Another fault ended the run before.
                 outcome.left_over.push(fault);
             } else if fault.fault == LIMIT {
-                outcome.not_delivered.push(format!("the kernel killed nobody: {fault}"));
+                outcome.no_occasion.push(format!("the kernel killed nobody: {fault}"));
             } else {
                 outcome.spared = Some(SPARED.to_owned());
             }
         }
     }
+}
+
+/// Between which effects a process was killed, or refused memory, once all are known. `effects`: how
+/// many its run had come to.
+pub(super) fn shortage((process, effects): (String, usize), seen: &[Seen]) -> Shortage {
+    let at = |index: usize| seen.get(index).map(|seen| seen.point.clone());
+    Shortage { process, after: effects.checked_sub(1).and_then(at), before: at(effects) }
 }
 
 /// Why a lowered limit came to nothing.

@@ -1,6 +1,7 @@
 //! Traced runs of the subject on a stage: names every effect, strikes with a fault at its point,
 //! and keeps what judges need to know.
 
+mod address_space;
 mod calls;
 mod clock;
 mod hold;
@@ -16,6 +17,7 @@ use std::{
     collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use process_roulette_tracer as tracer;
@@ -31,7 +33,6 @@ use crate::{
 };
 
 pub use calls::Calls;
-pub use progress::{NOT_REACHED, OVER_BEFORE};
 pub use runner::Runner;
 
 /// What can go wrong with a run that is not the subject's doing.
@@ -121,6 +122,8 @@ pub enum Told<'a> {
     Ended(String, End),
     /// The kernel killed a process for want of memory.
     OutOfMemory(String),
+    /// The kernel refused a process memory.
+    Refused(String),
 }
 
 /// What a clean run is known to do; faulted runs are held against it.
@@ -135,6 +138,8 @@ pub struct Known {
     pub exclusive: HashMap<String, u64>,
     /// Lineages that a clean run leaves running: not waited for.
     pub left_running: Vec<String>,
+    /// How long an undisturbed run takes.
+    pub takes: Duration,
 }
 
 /// One run to be made.
@@ -166,8 +171,10 @@ pub struct Outcome {
     pub seen: Vec<Seen>,
     /// How many effects it had come to when it was first struck.
     pub struck_at: Option<usize>,
-    /// Faults whose point was not reached, or that could not be proven, with the reason.
+    /// Faults that could not be struck with, or could not be proven, with the reason.
     pub not_delivered: Vec<String>,
+    /// Faults that the run gave no occasion for: it did not come to their point, or to what they act on.
+    pub no_occasion: Vec<String>,
     /// Why nothing came of a fault, which is nobody's fault.
     pub spared: Option<String>,
     /// What came of its control group.
@@ -198,7 +205,7 @@ impl Outcome {
         let is_it = |fault: &FaultRecord| fault::act(fault).as_ref() == Some(act);
         if let Some(place) = self.run.faults.iter().position(is_it) {
             let fault = self.run.faults.remove(place);
-            self.not_delivered.push(format!("not proven to have arrived: {fault} ({why})"));
+            self.no_occasion.push(format!("not proven to have arrived: {fault} ({why})"));
         }
     }
 

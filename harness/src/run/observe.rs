@@ -30,7 +30,14 @@ impl Runner<'_> {
                     named.unwrap_or_else(|| proc.arguments(pid).into_iter().next().unwrap_or_default());
                 let name = program_name(&path, || proc.arguments(pid));
                 self.processes.executed(pid, name);
+                if let Some(limited) = place.and_then(|place| self.active[place].address_space.as_mut()) {
+                    limited.executed(pid, &self.decoder.proc);
+                }
                 self.started(task)
+            }
+            Stop::Refused { .. } => {
+                self.refused(task.pid(), told);
+                Ok(task.resume()?)
             }
             Stop::Signal { signal } => {
                 for pending in &mut self.pending {
@@ -87,6 +94,9 @@ impl Runner<'_> {
         let Some(place) = place else { return Ok(task.resume()?) };
         if effect.op == "exec" {
             self.active[place].names.insert(pid, effect.path.clone());
+            if let Some(limited) = &mut self.active[place].address_space {
+                limited.executes(pid);
+            }
             if leader && !started {
                 // The run's own start.
                 return Ok(task.resume()?);

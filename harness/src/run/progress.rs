@@ -8,13 +8,7 @@ use std::{
 
 use crate::{event::FaultRecord, fault::Volley, point::Point};
 
-use super::{Detail, Known, Outcome, memory::Confined, output::Output};
-
-/// Why a fault at a random time was not delivered.
-pub const OVER_BEFORE: &str = "the run was over before";
-
-/// Why a fault at a point was not delivered.
-pub const NOT_REACHED: &str = "the point was not reached";
+use super::{Detail, Known, Outcome, address_space::AddressSpace, memory::Confined, output::Output};
 
 /// Everything that belongs to one run while it goes on.
 pub(super) struct Progress {
@@ -36,6 +30,8 @@ pub(super) struct Progress {
     pub names: HashMap<i32, String>,
     /// Faults that wait for their point.
     pub open_faults: Vec<FaultRecord>,
+    /// What limits its processes' address space, if anything does.
+    pub address_space: Option<AddressSpace>,
     /// The control group that it is in, if it is in one of its own.
     pub confined: Option<Confined>,
     /// It ends with the kernel's first OOM kill.
@@ -84,13 +80,16 @@ impl Progress {
         if let Some(confined) = self.confined.take() {
             confined.close(&mut self.outcome);
         }
+        if let Some(limited) = self.address_space.take() {
+            limited.close(&mut self.outcome);
+        }
         if self.struck {
             self.outcome.left_over.append(&mut self.open_faults);
         } else {
             for fault in &self.open_faults {
-                self.outcome.not_delivered.push(match fault.after_ms {
-                    Some(_) => format!("{OVER_BEFORE}: {fault}"),
-                    None => format!("{NOT_REACHED}: {}", fault.point),
+                self.outcome.no_occasion.push(match fault.after_ms {
+                    Some(_) => format!("the run was over before: {fault}"),
+                    None => format!("the point was not reached: {}", fault.point),
                 });
             }
         }

@@ -28,6 +28,7 @@ use crate::{
 
 use super::{
     Assignment, Calls, Listener, Outcome, RunError, Told,
+    address_space::AddressSpace,
     hold::Hold,
     inside::Inside,
     memory::Confined,
@@ -215,6 +216,7 @@ impl<'a> Runner<'a> {
     pub fn run(&mut self, assignment: &Assignment<'_>, mut told: Listener<'_>) -> Result<Outcome, RunError> {
         self.gate.begin(assignment);
         self.watch_clock(assignment);
+        self.watch_memory(assignment);
         self.inside = Inside::default();
         let second = |fault: &&FaultRecord| fault.run == InRun::Second;
         self.for_second = assignment.faults.iter().filter(second).cloned().collect();
@@ -249,7 +251,7 @@ impl<'a> Runner<'a> {
         self.roles.clone_from(&outcome.roles);
         outcome.run.overlaps.extend(self.inside.overlaps());
         for fault in self.for_second.drain(..) {
-            outcome.not_delivered.push(format!("there was no second run: {fault}"));
+            outcome.no_occasion.push(format!("there was no second run: {fault}"));
         }
         for other in active.map(Progress::close) {
             outcome.run.reloads += other.run.reloads;
@@ -258,6 +260,7 @@ impl<'a> Runner<'a> {
             outcome.run.faults.extend(other.run.faults.iter().cloned());
             outcome.run.overlaps.extend(other.run.overlaps.iter().cloned());
             outcome.not_delivered.extend(other.not_delivered.iter().cloned());
+            outcome.no_occasion.extend(other.no_occasion.iter().cloned());
             outcome.others.push(other);
         }
         if !self.gate.kept_processing() {
@@ -287,6 +290,7 @@ impl<'a> Runner<'a> {
     pub(super) fn start(&mut self, assignment: &Assignment<'_>) -> Result<usize, RunError> {
         let output = Output::new()?;
         let mut faults = assignment.faults.to_vec();
+        let address_space = AddressSpace::of(&mut faults);
         let group = assignment.group.clone();
         let mut confined = group.map(|group| Confined::new(group, &mut faults)).transpose()?;
         let mut command = self.stage.command(assignment.command);
@@ -334,6 +338,7 @@ impl<'a> Runner<'a> {
             returning: HashMap::new(),
             names: HashMap::new(),
             open_faults: faults,
+            address_space,
             confined,
             until_killed: assignment.until_killed,
             collided: false,
@@ -543,7 +548,7 @@ impl<'a> Runner<'a> {
         }
         run.struck = true;
         run.outcome.struck_at.get_or_insert(effects);
-        let over = run.until_killed;
+        let over = run.until_killed || run.confined.as_ref().is_some_and(Confined::leaves_survivors);
         tell(told, Told::OutOfMemory(process.name()));
         for pid in self.processes.of_run(process.run).into_iter().filter(|_| over) {
             signal_process(pid, nix::libc::SIGKILL)?;

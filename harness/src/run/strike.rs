@@ -128,10 +128,10 @@ impl Runner<'_> {
         match (act, at) {
             (Act::Signals { volleys, .. }, at) => self.first_volley(place, fault, volleys, Some(at), pid),
             (Act::SecondRun { stopped }, at) => self.second_run(place, fault, stopped, at, step),
-            (Act::MoreRuns { delays }, at) => {
+            (Act::MoreRuns { shares }, at) => {
                 let now = Instant::now();
                 run.collided = true;
-                self.starts = delays.iter().map(|delay| now + *delay).collect();
+                self.starts = shares.iter().map(|share| now + run.known.takes * *share / 100).collect();
                 run.outcome.run.faults.push(fault);
                 self.release(at)
             }
@@ -191,9 +191,9 @@ impl Runner<'_> {
                 }
                 self.release(at)
             }
-            (Act::LowerMemory, at) => {
+            (Act::LowerMemory { all }, at) => {
                 match &mut run.confined {
-                    Some(confined) => confined.lower(fault),
+                    Some(confined) => confined.lower(fault, all),
                     None => {
                         run.outcome.not_delivered.push(format!("the run is in no control group: {fault}"));
                     }
@@ -278,7 +278,7 @@ impl Runner<'_> {
         if victims.is_empty() {
             self.active[place]
                 .outcome
-                .not_delivered
+                .no_occasion
                 .push(format!("there was nobody to get the signal: {fault}"));
             return at.map_or(Ok(()), |at| self.release(at));
         }

@@ -12,7 +12,12 @@ use toml::{
 };
 
 use crate::{
-    fault::{self, Family, clock, disk::LASTING, memory::LIMIT, senders::KILL_MODES},
+    fault::{
+        self, Family, clock,
+        disk::LASTING,
+        memory::{self, LOWERED},
+        senders::KILL_MODES,
+    },
     limits::AT_ONCE_MOST,
 };
 
@@ -225,15 +230,19 @@ impl Checker<'_> {
         }
         if let Some(memory) = &faults.memory {
             self.chosen("memory", "faults", &memory.faults, &fault::names(Family::Memory));
+            self.chosen("memory", "kills", &memory.kills, &memory::KILLS);
+            if !memory.faults.iter().any(|name| memory::takes_group(name) || fault::find(name).is_none()) {
+                self.unused("memory", "kills", "`memory-limit` and `memory-lowered`");
+            }
             if memory.limits == 0 {
                 self.at(
                     &[Key("faults"), Key("memory"), Key("limits")],
                     "`faults.memory.limits` is 0",
-                    "use at least 1, or leave `memory-limit` out of the faults",
+                    "use at least 1, or leave all but `memory-lowered` out of the faults",
                 );
             }
-            if !memory.faults.iter().any(|name| name == LIMIT || fault::find(name).is_none()) {
-                self.unused("memory", "limits", "`memory-limit`");
+            if memory.faults.iter().all(|name| name == LOWERED) {
+                self.unused("memory", "limits", "`memory-limit` and `address-space`");
             }
         }
         if let Some(disk) = &faults.disk {
@@ -279,7 +288,9 @@ impl Checker<'_> {
             let text = name.to_string();
             let path = [Key("faults"), Key(family), Key(key), Index(index)];
             if !known.is_empty() && !known.contains(&text.as_str()) {
-                let elsewhere = fault::find(&text).map(fault::Fault::family).filter(|_| key != "lasting");
+                let elsewhere = fault::find(&text)
+                    .map(fault::Fault::family)
+                    .filter(|_| !matches!(key, "lasting" | "kills"));
                 let help = match elsewhere {
                     Some(other) => format!("it is of the family `{}`", other.name()),
                     None => suggest(&text, known.iter().copied()),

@@ -223,12 +223,17 @@ pub struct Pairs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
-    /// Which: `memory-limit` (from the run's start), `memory-lowered` (at every point).
+    /// Which: `memory-limit` (from the run's start), `memory-lowered` (at every point),
+    /// `address-space` (each process's own, from the run's start; stands in for `memory-limit` where no
+    /// control group is to be had).
     pub faults: Vec<String>,
-    /// How many limits `memory-limit` tries, from the highest under which the kernel kills down to
-    /// the lowest under which the command starts.
+    /// How many limits are tried from the highest under which the run goes short down to the lowest
+    /// under which the command starts.
     #[schemars(range(min = 1))]
     pub limits: u32,
+    /// Whom the kernel kills: `process` (the one it chooses), `group` (with it every other of the run, as with
+    /// `memory.oom.group`, systemd's `OOMPolicy=kill` or Kubernetes from 1.28).
+    pub kills: Vec<String>,
 }
 
 /// Disk errors at every point.
@@ -322,7 +327,11 @@ impl Default for Collide {
 
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { faults: strings(&["memory-limit", "memory-lowered"]), limits: limits::MEMORY_LIMITS }
+        Memory {
+            faults: strings(&["memory-limit", "memory-lowered"]),
+            limits: limits::MEMORY_LIMITS,
+            kills: strings(&["process"]),
+        }
     }
 }
 

@@ -373,6 +373,19 @@ impl Group {
         Ok(())
     }
 
+    /// Whether the kernel can be told to kill all of a group with the one it chooses: version 2 alone.
+    pub fn can_kill_all(&self) -> bool {
+        self.version == Version::V2
+    }
+
+    /// Tells the kernel to kill all of the group with the one it chooses, where it can be told.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn kill_all(&self) -> io::Result<()> {
+        if self.can_kill_all() { self.write("memory.oom.group", "1") } else { Ok(()) }
+    }
+
     /// Takes the limit away.
     ///
     /// # Errors
@@ -579,6 +592,7 @@ mod tests {
     fn version_2_is_spoken_as_its_documentation_says() {
         let files = [
             ("memory.max", "max\n"),
+            ("memory.oom.group", "0\n"),
             ("memory.current", "1048576\n"),
             ("memory.peak", "2097152\n"),
             ("memory.events", "low 0\nhigh 0\nmax 69\noom 1\noom_kill 3\noom_group_kill 0\n"),
@@ -591,6 +605,9 @@ mod tests {
         assert_eq!(group.limited().unwrap(), None);
         group.limit(4 << 20).unwrap();
         assert_eq!(group.limited().unwrap(), Some(4 << 20));
+        group.kill_all().unwrap();
+        let all = fs::read_to_string(folder.path().join(&group.name).join("memory.oom.group")).unwrap();
+        assert_eq!(all, "1");
         group.lift().unwrap();
         let limit = fs::read_to_string(folder.path().join(&group.name).join("memory.max")).unwrap();
         assert_eq!(limit, "max");

@@ -33,6 +33,8 @@ pub(crate) enum When {
     Clock,
     /// While the clock is watched only, if the lower half of the argument is one of these.
     ClockOneOf(u8, &'static [u32]),
+    /// While requests for memory are watched only.
+    Memory,
 }
 
 /// One line of the table.
@@ -86,7 +88,7 @@ macro_rules! calls {
     };
 }
 
-use When::{Always, AnyBit, Clock, ClockOneOf, Connect, ConnectNonNull, OneOf};
+use When::{Always, AnyBit, Clock, ClockOneOf, Connect, ConnectNonNull, Memory, OneOf};
 
 // Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 // The conditional ones come first: a filter is read from the top, and these are the ones that
@@ -104,6 +106,9 @@ calls! {
     ClockGettime       "clock_gettime"      228  113  ClockOneOf(0, STEPPED_CLOCKS);
     Gettimeofday       "gettimeofday"       96   169  Clock;
     Time               "time"               201  -    Clock;
+    Brk                "brk"                12   214  Memory;
+    Mmap               "mmap"               9    222  Memory;
+    Mremap             "mremap"             25   216  Memory;
     Write              "write"              1    64   Always;
     Pwrite64           "pwrite64"           18   68   Always;
     Writev             "writev"             20   66   Always;
@@ -194,6 +199,9 @@ mod tests {
             (Call::Connect, libc::SYS_connect),
             (Call::Sendmsg, libc::SYS_sendmsg),
             (Call::Sendmmsg, libc::SYS_sendmmsg),
+            (Call::Brk, libc::SYS_brk),
+            (Call::Mmap, libc::SYS_mmap),
+            (Call::Mremap, libc::SYS_mremap),
             (Call::Write, libc::SYS_write),
             (Call::Pwrite64, libc::SYS_pwrite64),
             (Call::Writev, libc::SYS_writev),

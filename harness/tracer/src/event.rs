@@ -90,6 +90,12 @@ pub enum Stop {
         /// [`Stop::Syscall`] with `again` set.
         result: i64,
     },
+    /// The kernel has refused it memory, and it has not been told yet. Only while that is watched:
+    /// [`crate::Tracer::watch_memory`].
+    Refused {
+        /// What it asked by.
+        call: Call,
+    },
     /// It runs another program now; its first instruction has not run.
     Executed {
         /// The id of the thread that called `execve`. Unless it was the leader it has taken

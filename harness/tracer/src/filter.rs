@@ -47,9 +47,19 @@ const fn give(value: u32) -> sock_filter {
     sock_filter { code: RETURN, jt: 0, jf: 0, k: value }
 }
 
-/// Assembles the program. With `connect`, the calls that reach out to an address are stopped
-/// at too; with `clock`, those that ask for the time of day.
-pub(crate) fn program(connect: bool, clock: bool) -> Vec<sock_filter> {
+/// Which calls are stopped at beyond the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Also {
+    /// Those that reach out to an address.
+    pub(crate) connect: bool,
+    /// Those that ask for the time of day.
+    pub(crate) clock: bool,
+    /// Those that ask for memory.
+    pub(crate) memory: bool,
+}
+
+/// Assembles the program.
+pub(crate) fn program(also: Also) -> Vec<sock_filter> {
     let foreign = RET_TRACE | u32::from(FOREIGN);
     let mut program = vec![
         load(ARCHITECTURE),
@@ -65,9 +75,10 @@ pub(crate) fn program(connect: bool, clock: bool) -> Vec<sock_filter> {
         let Some(number) = entry.number() else { continue };
         let trace = RET_TRACE | u32::try_from(index).expect("a table of less than 65,535 calls");
         let body = match entry.when {
-            When::Connect | When::ConnectNonNull(_) if !connect => continue,
-            When::Clock | When::ClockOneOf(..) if !clock => continue,
-            When::Always | When::Connect | When::Clock => vec![give(trace)],
+            When::Connect | When::ConnectNonNull(_) if !also.connect => continue,
+            When::Clock | When::ClockOneOf(..) if !also.clock => continue,
+            When::Memory if !also.memory => continue,
+            When::Always | When::Connect | When::Clock | When::Memory => vec![give(trace)],
             When::AnyBit(index, mask) => {
                 vec![load(argument(index)), jump(JUMP_IF_ANY_BIT, mask, 0, 1), give(trace), give(RET_ALLOW)]
             }
@@ -137,7 +148,7 @@ mod tests {
     }
 
     fn traced(connect: bool, call: Call, args: [u64; 6]) -> bool {
-        match run(&program(connect, false), ARCH, number(call), args) {
+        match run(&program(Also { connect, ..Also::default() }), ARCH, number(call), args) {
             RET_ALLOW => false,
             answer => {
                 assert_eq!(decode(answer & 0xffff), Some(call));
@@ -182,16 +193,21 @@ mod tests {
 
     #[test]
     fn calls_of_another_abi_are_caught_and_named_foreign() {
-        let answer = run(&program(false, false), 0x4000_0003, 5, [0; 6]);
+        let answer = run(&program(Also::default()), 0x4000_0003, 5, [0; 6]);
         assert_eq!((answer & !0xffff, decode(answer & 0xffff)), (RET_TRACE, Some(Call::Foreign)));
         #[cfg(target_arch = "x86_64")]
-        assert_eq!(run(&program(false, false), ARCH, X32 | 1, [0; 6]), RET_TRACE | u32::from(FOREIGN));
+        assert_eq!(run(&program(Also::default()), ARCH, X32 | 1, [0; 6]), RET_TRACE | u32::from(FOREIGN));
     }
 
     #[test]
     fn what_is_not_in_the_table_is_let_through() {
         assert_eq!(
-            run(&program(true, false), ARCH, u32::try_from(libc::SYS_read).unwrap(), [1; 6]),
+            run(
+                &program(Also { connect: true, ..Also::default() }),
+                ARCH,
+                u32::try_from(libc::SYS_read).unwrap(),
+                [1; 6]
+            ),
             RET_ALLOW
         );
     }

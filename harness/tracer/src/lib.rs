@@ -19,6 +19,7 @@
 compile_error!("process-roulette-tracer knows Linux on x86-64 and aarch64 only");
 
 mod alarm;
+mod allocation;
 mod call;
 mod child;
 mod clock;

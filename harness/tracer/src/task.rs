@@ -20,7 +20,8 @@ pub(crate) struct Task {
     pub(crate) stop: u64,
     /// The call whose end is awaited.
     pub(crate) returning: Option<Syscall>,
-    /// The question for the time whose answer is awaited, to be shifted.
+    /// The question for the time whose answer is awaited, to be shifted; or the request for memory,
+    /// to see whether it is granted.
     pub(crate) asking: Option<(Call, [u64; 6])>,
     /// The last call it was stopped at.
     pub(crate) last: Option<Syscall>,
@@ -49,6 +50,7 @@ pub(crate) struct Tasks {
     pub(crate) tasks: RefCell<HashMap<Pid, Task>>,
     pub(crate) early: RefCell<HashMap<Pid, Early>>,
     pub(crate) clock: Clock,
+    pub(crate) memory_watched: Cell<bool>,
     stops: Cell<u64>,
 }
 

@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 use crate::{
     Call, Command, Ended, Error, Event, SpawnError, Status, Stop, Stopped, Syscall, Waker,
     alarm::{Alarm, Outcome},
-    clock, filter,
+    allocation, clock,
+    filter::{self, Also},
     signal::is_gone,
     spawn,
     sys::{self, Info, Waited},
@@ -63,7 +64,7 @@ impl Tracer {
             tasks: Rc::default(),
             alarm,
             options,
-            program: filter::program(options.connect, false),
+            program: filter::program(Also { connect: options.connect, ..Also::default() }),
             queue: VecDeque::new(),
             not_send: PhantomData,
         })
@@ -79,8 +80,25 @@ impl Tracer {
     /// vDSO, so that each of these questions costs microseconds instead of nanoseconds.
     pub fn watch_clock(&mut self, watched: bool) {
         if self.tasks.clock.watched.replace(watched) != watched {
-            self.program = filter::program(self.options.connect, watched);
+            self.assemble();
         }
+    }
+
+    /// From the next [`Tracer::spawn`] on, requests for memory that the kernel refuses are stopped
+    /// at ([`Stop::Refused`]), or are not any more. Watched programs are stopped, without an event,
+    /// at every request.
+    pub fn watch_memory(&mut self, watched: bool) {
+        if self.tasks.memory_watched.replace(watched) != watched {
+            self.assemble();
+        }
+    }
+
+    fn assemble(&mut self) {
+        self.program = filter::program(Also {
+            connect: self.options.connect,
+            clock: self.tasks.clock.watched.get(),
+            memory: self.tasks.memory_watched.get(),
+        });
     }
 
     /// Steps the clock: from now on every watched program is told a time that is this many seconds
@@ -278,6 +296,9 @@ impl Tracer {
         if clock::asks(call) {
             return self.asks_time(tid, call, args);
         }
+        if allocation::asks(call) {
+            return self.await_answer(tid, call, args);
+        }
         let mut syscall = Syscall { call, number, args, again: false, at };
         let tgid = {
             let mut tasks = self.tasks.tasks.borrow_mut();
@@ -308,12 +329,18 @@ impl Tracer {
         clock.asked.set(clock.asked.get() + 1);
         if clock.offset.get() == 0 {
             proceed(tid, 0)?;
+            Ok(None)
         } else {
-            if let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&tid) {
-                task.asking = Some((call, args));
-            }
-            sys::go(libc::PTRACE_SYSCALL as i32, tid, 0).map_err(|source| ("SYSCALL", source))?;
+            self.await_answer(tid, call, args)
         }
+    }
+
+    /// Lets a call that is no effect run, and stops after it.
+    fn await_answer(&mut self, tid: Pid, call: Call, args: [u64; 6]) -> Result<Option<Event>, Failure> {
+        if let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&tid) {
+            task.asking = Some((call, args));
+        }
+        sys::go(libc::PTRACE_SYSCALL as i32, tid, 0).map_err(|source| ("SYSCALL", source))?;
         Ok(None)
     }
 
@@ -321,6 +348,13 @@ impl Tracer {
         let info = sys::syscall_info(tid).map_err(|source| ("GET_SYSCALL_INFO", source))?;
         let asking = self.tasks.tasks.borrow_mut().get_mut(&tid).and_then(|task| task.asking.take());
         if let (Some((call, args)), Info::Exit { result }) = (asking, &info) {
+            if allocation::asks(call) {
+                if allocation::is_refused(call, args, *result) {
+                    return Ok(Some(self.surface(tid, Stop::Refused { call })));
+                }
+                proceed(tid, 0)?;
+                return Ok(None);
+            }
             self.tasks.clock.shift(tid, call, args, *result).map_err(|source| ("POKEDATA", source))?;
             proceed(tid, 0)?;
             return Ok(None);

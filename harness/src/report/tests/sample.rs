@@ -54,10 +54,9 @@ fn experiment(index: usize, fault: &str, scope: &str) -> ExperimentRecord {
             explained_by: None,
         })
         .collect();
+    let id = format!("{index:02}{}{}", &fault[3..], &scope[..1]);
+    let faults = vec![FaultRecord::new(fault, Some(scope), effects()[index].point.clone())];
     ExperimentRecord {
-        id: format!("{index:02}{}{}", &fault[3..], &scope[..1]),
-        faults: vec![FaultRecord::new(fault, Some(scope), effects()[index].point.clone())],
-        verdict,
         judgements: violations
             .iter()
             .map(|violation| Judgement {
@@ -70,8 +69,6 @@ fn experiment(index: usize, fault: &str, scope: &str) -> ExperimentRecord {
             .collect(),
         violations,
         inconclusive: diverged.then(|| "diverged: the point was not reached".to_owned()),
-        spared: None,
-        memory: None,
         exits: vec![fault.to_uppercase(), "exit 0".to_owned(), "exit 0".to_owned()],
         aftermath: vec![
             "/etc/site/live/fullchain.pem: whole, 77d0e3b1, 90 days left".to_owned(),
@@ -81,8 +78,7 @@ fn experiment(index: usize, fault: &str, scope: &str) -> ExperimentRecord {
         recovery_output: "renew.sh: certificate is not due (90 days left)\nrenew.sh: fingerprint unchanged, \u{1b}[1mno reload\u{1b}[0m\n".to_owned(),
         wall_ms: 93,
         cpu_ms: 71,
-        runs_ms: Vec::new(),
-        followed: None,
+        ..ExperimentRecord::new(&id, faults, verdict)
     }
 }
 

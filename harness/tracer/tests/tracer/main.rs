@@ -1,5 +1,6 @@
 //! The tracer on real programs: every fact it is built on.
 
+mod allocation;
 mod clock;
 mod init;
 mod signals;
