@@ -40,6 +40,10 @@ pub const SIGNAL_PROOF: Duration = Duration::from_millis(50);
 /// diverged: a name that came up unluckily random is another one the next time.
 pub const DIVERGED_RETRIES: u32 = 2;
 
+/// How often the clean run is made before it counts as one that never meets a challenge: Pebble re-uses
+/// an authorization in one of a hundred.
+pub const REUSED_RETRIES: u32 = 4;
+
 /// Points of helper processes (programs with no durable effect of their own) that are tried for
 /// each lineage: the first occurrences stand for the rest.
 pub const HELPER_OCCURRENCES: u32 = 2;

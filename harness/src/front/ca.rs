@@ -116,6 +116,12 @@ impl Ca {
         self.ledger.take_requests()
     }
 
+    /// Whether, since the last call, an order named an authorization that an earlier one had, so that
+    /// there was no challenge to meet.
+    pub fn take_reused(&self) -> bool {
+        self.ledger.take_reused()
+    }
+
     /// Whether its programs still run; if not, the error says which ended, how, and what they
     /// printed last. Ask when a baseline fails: a Pebble that went away explains it.
     pub fn health(&self) -> Result<(), CaError> {

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -60,6 +60,7 @@ pub(super) struct Ledger {
     gate: Mutex<Option<Arc<dyn Gate>>>,
     requests: Mutex<Vec<Request>>,
     last_number: AtomicU64,
+    reused: AtomicBool,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -77,6 +78,10 @@ impl Ledger {
         let mut requests = std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner));
         requests.sort_by_key(|request| request.number);
         requests
+    }
+
+    pub fn take_reused(&self) -> bool {
+        self.reused.swap(false, Ordering::Relaxed)
     }
 
     /// Forgets everything: what the harness itself asked while it started does not count.
@@ -271,13 +276,7 @@ impl Front {
             let location = head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
             self.paths.write().unwrap_or_else(PoisonError::into_inner).learn(step, location, &json);
             if step == Step::NewOrder && self.hands_out_again(&json) {
-                // RFC 8555 section 6.5: the client sends the order again with the nonce given.
-                return problem(
-                    StatusCode::BAD_REQUEST,
-                    "badNonce",
-                    "please send the order again: Pebble has re-used an authorization at random",
-                    head.headers,
-                );
+                self.ledger.reused.store(true, Ordering::Relaxed);
             }
         }
         Response::from_parts(head, Full::new(body))
@@ -285,8 +284,8 @@ impl Front {
 
     /// Whether an order has an authorization that an earlier one had. At `PEBBLE_AUTHZREUSE=0`
     /// Pebble still does this once in a hundred times: it rolls 0 to 99 and re-uses when the
-    /// roll is not *above* the setting (wfe/wfe.go, 2.4 to 2.10). The run would then meet no
-    /// challenge, and every hundredth experiment would be another one than was planned.
+    /// roll is not *above* the setting (wfe/wfe.go, 2.4 to 2.10). The run then meets no
+    /// challenge, and is not the one that was planned.
     fn hands_out_again(&self, order: &Value) -> bool {
         let mut known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
         let urls = order["authorizations"].as_array().into_iter().flatten().filter_map(Value::as_str);

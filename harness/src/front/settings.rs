@@ -17,7 +17,7 @@ pub(super) const PEBBLE_ENVIRONMENT: [(&str, &str); 6] = [
     // No nonce is refused at random (5 % by default); faults do that where they want it.
     ("PEBBLE_WFE_NONCEREJECT", "0"),
     // New authorizations for each order, so that each run meets a challenge. Pebble still re-uses
-    // 1 in 100 at this setting; the front sees to those.
+    // 1 in 100 at this setting; the front tells, and such a run is made again.
     ("PEBBLE_AUTHZREUSE", "0"),
     ("PEBBLE_WFE_ORDERS_PER_PAGE", "100"),
     ("PEBBLE_CHAIN_LENGTH", "1"),

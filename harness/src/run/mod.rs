@@ -181,6 +181,8 @@ pub struct Outcome {
     pub memory: Option<MemoryRecord>,
     /// Faults that another one of the same experiment left without a run: they wait for the next.
     pub left_over: Vec<FaultRecord>,
+    /// Whether the CA re-used an authorization at random, so that the run met no challenge.
+    pub reused_authorization: bool,
     /// Why some of what the subject did was not seen, if that is so.
     pub unseen: Option<&'static str>,
     /// Addresses outside that it tried to reach (told in a bare world only, where they are

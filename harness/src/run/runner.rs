@@ -90,6 +90,7 @@ impl<'a> Runner<'a> {
         ca.set_gate(Some(gate.clone()));
         // What an earlier stage's killed runs left under way belongs to nobody here.
         ca.take_requests();
+        ca.take_reused();
         let decoder = Decoder { proc, root, server: None };
         Ok(Runner {
             tracer,
@@ -267,6 +268,7 @@ impl<'a> Runner<'a> {
             outcome.not_proven(&Act::Ca(CaAct::Processing), "no finalized order was asked for");
         }
         let issued = issuance(&self.ca.take_requests());
+        outcome.reused_authorization = self.ca.take_reused();
         outcome.run.orders = issued.orders;
         outcome.run.certificates = issued.certificates;
         Ok(outcome)
