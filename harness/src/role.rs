@@ -27,6 +27,23 @@ impl Roles {
         }
     }
 
+    /// Takes note that the run moves or links `from` to `to`: letters known to be random there still are, if
+    /// the new name has them too.
+    pub fn moved(&mut self, from: &str, to: &str) {
+        if !self.made.contains_key(from) {
+            return;
+        }
+        let (folder, name) = from.rsplit_once('/').unwrap_or(("", from));
+        let letters = &name[name.len() - random_tail(folder, name)..];
+        let new = to.rsplit_once('/').map_or(to, |(_, name)| name);
+        let Some((before, after)) = new.split_once(letters) else { return };
+        let apart = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+        if !letters.is_empty() && apart(before.chars().next_back()) && apart(after.chars().next()) {
+            let role = format!("{}{RANDOM}{}", component_role(before), component_role(after));
+            self.made.insert(to.to_owned(), role);
+        }
+    }
+
     /// The role of a path in this run.
     pub fn of(&self, path: &str) -> String {
         if self.made.is_empty() {
@@ -279,6 +296,22 @@ mod tests {
         assert_eq!(roles.of(token), "/var/www/.guard-{X}");
         roles.made("/run/renew.pid");
         assert_eq!(roles.of("/run/renew.pid"), "/run/renew.pid");
+    }
+
+    #[test]
+    fn what_is_random_in_a_name_is_random_in_the_next_one() {
+        let mut roles = Roles::default();
+        roles.made("/etc/ssl/tmp.NZXZUQ");
+        roles.moved("/etc/ssl/tmp.NZXZUQ", "/etc/ssl/pair.NZXZUQ");
+        assert_eq!(roles.of("/etc/ssl/pair.NZXZUQ/key.pem"), "/etc/ssl/pair.{X}/key.pem");
+        roles.moved("/etc/ssl/tmp.NZXZUQ", "/etc/ssl/.NZXZUQ.new");
+        assert_eq!(roles.of("/etc/ssl/.NZXZUQ.new"), "/etc/ssl/.{X}.new");
+        roles.moved("/etc/ssl/tmp.NZXZUQ", "/etc/ssl/live");
+        roles.moved("/etc/ssl/tmp.NZXZUQ", "/etc/ssl/XNZXZUQX");
+        roles.moved("/etc/ssl/other", "/etc/ssl/pair.abcdef");
+        for path in ["/etc/ssl/live", "/etc/ssl/XNZXZUQX", "/etc/ssl/pair.abcdef"] {
+            assert_eq!(roles.of(path), of(path));
+        }
     }
 
     #[test]

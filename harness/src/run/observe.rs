@@ -151,6 +151,9 @@ impl Runner<'_> {
         if effect.exclusive {
             run.outcome.roles.made(&effect.path);
         }
+        if let Some(from) = &effect.from {
+            run.outcome.roles.moved(from, &effect.path);
+        }
         let role = run.outcome.roles.of(&effect.path);
         let occurrence = occurrence.unwrap_or_else(|| {
             let count =
