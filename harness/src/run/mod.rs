@@ -9,6 +9,7 @@ mod inside;
 mod memory;
 mod observe;
 mod output;
+mod pending;
 mod progress;
 mod runner;
 mod strike;

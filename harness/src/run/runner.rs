@@ -33,8 +33,9 @@ use super::{
     inside::Inside,
     memory::Confined,
     output::Output,
+    pending::Pending,
     progress::Progress,
-    strike::{Pending, in_time, signal_process},
+    strike::{in_time, signal_process},
 };
 
 /// Runs the subject on one stage, one run after the other, and a second one beside the first
@@ -423,7 +424,8 @@ impl<'a> Runner<'a> {
         }
         // A run that is yet to start keeps the others' books open.
         let look = look.into_iter().chain(self.starts.first().copied()).min();
-        let others = self.pending.iter().map(Pending::due).chain(self.holds.iter().filter_map(Hold::due));
+        let others =
+            self.pending.iter().map(|pending| pending.due).chain(self.holds.iter().filter_map(Hold::due));
         Ok(look.map(|look| others.fold(look, Instant::min)))
     }
 
