@@ -26,30 +26,34 @@ impl Process {
 
 /// Every live process of an experiment, by the tracer's process id.
 #[derive(Debug, Default)]
-pub struct Table(HashMap<i32, Process>);
+pub struct Table {
+    live: HashMap<i32, Process>,
+    /// Those that are gone: one can be killed before it is told of the child it made.
+    gone: HashMap<i32, Process>,
+}
 
 impl Table {
     /// A run's top command was started.
     pub fn led(&mut self, pid: i32, run: usize) {
         let leader = Process { lineage: vec!["?".into()], run, leader: true, started: false, effects: 0 };
-        self.0.insert(pid, leader);
+        self.live.insert(pid, leader);
     }
 
     /// `parent` forked `child`.
     pub fn forked(&mut self, parent: i32, child: i32) {
-        let Some(parent) = self.0.get(&parent) else { return };
+        let Some(parent) = self.live.get(&parent).or_else(|| self.gone.get(&parent)) else { return };
         let mut lineage = parent.lineage.clone();
         let name = lineage.last().map_or("?", String::as_str);
         // A subshell: the same program, one level down, until it starts another.
         let name = if name.starts_with('(') { name.to_owned() } else { format!("({name})") };
         lineage.push(name);
         let process = Process { lineage, run: parent.run, leader: false, started: false, effects: 0 };
-        self.0.insert(child, process);
+        self.live.insert(child, process);
     }
 
     /// `pid` started a program.
     pub fn executed(&mut self, pid: i32, name: String) {
-        if let Some(process) = self.0.get_mut(&pid) {
+        if let Some(process) = self.live.get_mut(&pid) {
             if let Some(last) = process.lineage.last_mut() {
                 *last = name;
             }
@@ -59,31 +63,33 @@ impl Table {
 
     /// `pid` is gone.
     pub fn ended(&mut self, pid: i32) -> Option<Process> {
-        self.0.remove(&pid)
+        let process = self.live.remove(&pid)?;
+        self.gone.insert(pid, process.clone());
+        Some(process)
     }
 
     /// The process, if it is the subject's and alive.
     pub fn get(&self, pid: i32) -> Option<&Process> {
-        self.0.get(&pid)
+        self.live.get(&pid)
     }
 
     /// The same, to change it.
     pub fn get_mut(&mut self, pid: i32) -> Option<&mut Process> {
-        self.0.get_mut(&pid)
+        self.live.get_mut(&pid)
     }
 
     /// Process ids of one run, those nearer to the leader first: whoever is killed in this order
     /// cannot see a child die and go on.
     pub fn of_run(&self, run: usize) -> Vec<i32> {
         let mut pids: Vec<(usize, i32)> =
-            self.0.iter().filter(|(_, p)| p.run == run).map(|(pid, p)| (p.lineage.len(), *pid)).collect();
+            self.live.iter().filter(|(_, p)| p.run == run).map(|(pid, p)| (p.lineage.len(), *pid)).collect();
         pids.sort_unstable();
         pids.into_iter().map(|(_, pid)| pid).collect()
     }
 
     /// The top command of a run, while it lives.
     pub fn leader(&self, run: usize) -> Option<i32> {
-        self.0.iter().find(|(_, p)| p.run == run && p.leader).map(|(pid, _)| *pid)
+        self.live.iter().find(|(_, p)| p.run == run && p.leader).map(|(pid, _)| *pid)
     }
 }
 
@@ -126,6 +132,8 @@ mod tests {
         assert_eq!(table.of_run(0), [10, 11]);
         table.ended(10);
         assert_eq!((table.leader(0), table.of_run(0)), (None, vec![11]));
+        table.forked(10, 12);
+        assert_eq!(table.get(12).unwrap().name(), "renew.sh > (renew.sh)", "made as its maker was killed");
     }
 
     #[test]

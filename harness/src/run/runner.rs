@@ -1,7 +1,7 @@
 //! The loop that drives runs to their end.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -51,6 +51,8 @@ pub struct Runner<'a> {
     control: &'a Calls,
     pub(super) processes: Table,
     runs: usize,
+    /// Runs of which every process was killed: so is a child that was just being made.
+    pub(super) killed: HashSet<usize>,
     /// What the runs on this stage so far made, and those that led to it.
     roles: Roles,
     pub(super) gate: Arc<RequestGate>,
@@ -104,6 +106,7 @@ impl<'a> Runner<'a> {
             control,
             processes: Table::default(),
             runs: 0,
+            killed: HashSet::new(),
             roles: Roles::default(),
             gate,
             arrivals,
@@ -399,10 +402,10 @@ impl<'a> Runner<'a> {
 
     fn forked(&mut self, parent: i32, child: i32) -> Result<(), RunError> {
         self.processes.forked(parent, child);
-        // Born of one that is being killed for its deadline.
-        let overdue = |run: &Progress| run.overdue.is_some() && !run.over;
-        let run = self.processes.get(child).map(|process| process.run);
-        if self.active.iter().any(|active| Some(active.index) == run && overdue(active)) {
+        // Born of one that was killed in the middle of it: with all others, or for its deadline.
+        let Some(run) = self.processes.get(child).map(|process| process.run) else { return Ok(()) };
+        let overdue = |active: &Progress| active.index == run && active.overdue.is_some() && !active.over;
+        if self.killed.contains(&run) || self.active.iter().any(overdue) {
             signal_process(child, nix::libc::SIGKILL)?;
         }
         Ok(())

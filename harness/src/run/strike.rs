@@ -224,6 +224,9 @@ impl Runner<'_> {
                 .push(format!("there was nobody to get the signal: {fault}"));
             return at.map_or(Ok(()), |at| self.release(at));
         }
+        if to == Recipients::Tree && signal == nix::libc::SIGKILL {
+            self.killed.insert(index);
+        }
         let own = victims.contains(&pid);
         // A signal to a process is taken by any of its threads; the one at the point must not go
         // on before one of them has. So it gets the signal itself, where it does not block it.
@@ -330,7 +333,11 @@ impl Runner<'_> {
         for victim in self.recipients(&volley.to, at_point, index) {
             signal_process(victim, volley.signal)?;
         }
-        Ok(volley.to == Recipients::Tree && volley.signal == nix::libc::SIGKILL)
+        let all_killed = volley.to == Recipients::Tree && volley.signal == nix::libc::SIGKILL;
+        if all_killed {
+            self.killed.insert(index);
+        }
+        Ok(all_killed)
     }
 
     fn second_run(

@@ -281,6 +281,15 @@ pub(crate) fn tgkill(pid: Pid, tid: Pid, signal: i32) -> io::Result<()> {
     done(unsafe { libc::syscall(libc::SYS_tgkill, pid.as_raw(), tid.as_raw(), signal) }).map(drop)
 }
 
+/// Whether there is a tracee (or child) of this thread with this id that has not been waited for to its end.
+pub(crate) fn is_there(tid: Pid) -> bool {
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let Ok(id) = libc::id_t::try_from(tid.as_raw()) else { return false };
+    // SAFETY: `info` is a place for what the kernel writes, and nothing of it is read.
+    unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags) == 0 }
+}
+
 pub(crate) fn gettid() -> i32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::gettid() }

@@ -27,11 +27,13 @@ pub(crate) struct Task {
     pub(crate) last: Option<Syscall>,
     /// A call that did not run and will be made again.
     pub(crate) postponed: Option<Syscall>,
+    /// Whether, of a process whose leader this is, another thread was killed.
+    pub(crate) lost_thread: bool,
 }
 
 impl Task {
     pub(crate) fn new(tgid: Pid) -> Task {
-        Task { tgid, stop: 0, returning: None, asking: None, last: None, postponed: None }
+        Task { tgid, stop: 0, returning: None, asking: None, last: None, postponed: None, lost_thread: false }
     }
 }
 

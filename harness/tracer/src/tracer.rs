@@ -43,6 +43,8 @@ pub struct Tracer {
     options: Options,
     program: Vec<libc::sock_filter>,
     queue: VecDeque<Event>,
+    /// The process that last lost a task to a signal: it may have been making a child.
+    lost: Option<Pid>,
     /// ptrace belongs to a thread.
     not_send: PhantomData<*const ()>,
 }
@@ -66,6 +68,7 @@ impl Tracer {
             options,
             program: filter::program(Also { connect: options.connect, ..Also::default() }),
             queue: VecDeque::new(),
+            lost: None,
             not_send: PhantomData,
         })
     }
@@ -153,17 +156,33 @@ impl Tracer {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(event);
             }
-            match self.alarm.wait(deadline)? {
+            let patience = self.patience();
+            let until =
+                patience.map_or(deadline, |at| Some(deadline.map_or(at, |deadline| deadline.min(at))));
+            match self.alarm.wait(until)? {
                 Outcome::Task(waited) => {
                     if let Some(event) = self.happened(&waited)? {
                         return Ok(event);
                     }
                 }
                 Outcome::Woken => return Ok(Event::Woken),
-                Outcome::TimedOut => return Ok(Event::TimedOut),
+                Outcome::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return Ok(Event::TimedOut);
+                }
+                Outcome::TimedOut => {
+                    if let Some(lost) = self.lost.take() {
+                        self.adopt(lost);
+                    }
+                }
                 Outcome::Empty => return Ok(Event::Empty),
             }
         }
+    }
+
+    /// Until when a child that nobody has announced is held, while it may be that its maker was killed
+    /// and never will.
+    fn patience(&self) -> Option<Instant> {
+        (self.lost.is_some() && !self.tasks.early.borrow().is_empty()).then(|| Instant::now() + UNANNOUNCED)
     }
 
     /// The processes that are traced and not gone (thread-group ids), in order of their ids.
@@ -397,18 +416,20 @@ impl Tracer {
             // If it cannot be hidden, questions are not seen, which shows in their number.
             let _ = clock::hide_vdso(tid);
         }
-        {
+        let lost = {
             let mut tasks = self.tasks.tasks.borrow_mut();
+            let lost = tasks.get(&tid).is_some_and(|task| task.lost_thread);
             if former != tid {
                 tasks.remove(&former);
             }
             let mut task = Task::new(tid);
             task.stop = self.tasks.number();
             tasks.insert(tid, task);
-        }
+            lost
+        };
         let event = self.surface(tid, Stop::Executed { former });
         // The threads that were killed for it may have been making children.
-        if former != tid || !self.tasks.early.borrow().is_empty() {
+        if former != tid || lost {
             self.adopt(tid);
         }
         Ok(event)
@@ -417,6 +438,14 @@ impl Tracer {
     fn forked(&mut self, tid: Pid, maybe_thread: bool) -> Result<Option<Event>, Failure> {
         let child = sys::event_message(tid).map_err(|source| ("GETEVENTMSG", source))?;
         let parent = self.tasks.tasks.borrow().get(&tid).map_or(tid, |task| task.tgid);
+        // Its own stops may have come first, and all of its life: then somebody else got it as a child
+        // (see `adopt`), and nobody is to hear of it again. What is left of its id is not its own.
+        let known =
+            self.tasks.tasks.borrow().contains_key(&child) || self.tasks.early.borrow().contains_key(&child);
+        if !known && !sys::is_there(child) {
+            proceed(tid, 0)?;
+            return Ok(None);
+        }
         let event = self.born(parent, child, maybe_thread);
         match proceed(tid, 0) {
             Err((_, source)) if is_gone(&source) => {}
@@ -466,10 +495,14 @@ impl Tracer {
         } else {
             Status::Signalled { signal: libc::WTERMSIG(waited.status), core: libc::WCOREDUMP(waited.status) }
         };
-        if matches!(status, Status::Signalled { .. }) && !self.tasks.early.borrow().is_empty() {
+        let leader = task.tgid == tid;
+        if matches!(status, Status::Signalled { .. }) {
+            if !leader && let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&task.tgid) {
+                task.lost_thread = true;
+            }
+            self.lost = Some(task.tgid);
             self.adopt(task.tgid);
         }
-        let leader = task.tgid == tid;
         let cpu = if leader { waited.cpu } else { Duration::ZERO };
         Some(Event::Ended(Ended { pid: task.tgid, tid, leader, status, cpu }))
     }
@@ -482,6 +515,10 @@ impl Drop for Tracer {
         TAKEN.set(false);
     }
 }
+
+/// How long nothing at all happens before a child whose maker may be gone is let go: a maker that lives announces
+/// it within microseconds of its making.
+const UNANNOUNCED: Duration = Duration::from_millis(50);
 
 type Failure = (&'static str, io::Error);
 

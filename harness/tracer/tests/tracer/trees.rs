@@ -1,6 +1,6 @@
 //! Whole process trees: lineage, threads, execs, and that nothing is left.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use process_roulette_tracer::{Event, Pid, Signal, Status, Stop, signal_process};
 
@@ -40,6 +40,39 @@ fn a_task_is_announced_before_anything_it_does() {
         }
     }
     assert!(known.len() > 100);
+}
+
+/// Children that end while their maker's notice of them still waits, on a machine that has too much to do.
+#[test]
+fn nobody_is_announced_who_has_ended_already() {
+    let busy: Vec<_> = (0..6)
+        .map(|_| {
+            std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell")
+        })
+        .collect();
+    let script =
+        "for i in $(seq 40); do (true; (true)) & (exec true) & true | (exec cat) | (true) & done; wait";
+    let mut ghosts = Vec::new();
+    for _ in 0..10 {
+        let mut tracer = tracer();
+        tracer.spawn(&command(["bash", "-c", script])).expect("it starts");
+        let mut alive = BTreeSet::new();
+        loop {
+            match next(&mut tracer) {
+                Event::Stopped(stopped) => resume(stopped),
+                Event::Forked { child, thread: false, .. } => drop(alive.insert(child)),
+                Event::Ended(ended) if ended.leader => drop(alive.remove(&ended.pid)),
+                Event::Empty => break,
+                _ => {}
+            }
+        }
+        ghosts.extend(alive);
+    }
+    for mut shell in busy {
+        shell.kill().expect("it is there");
+        shell.wait().expect("it is mine");
+    }
+    assert_eq!(ghosts, Vec::<Pid>::new());
 }
 
 #[test]
