@@ -71,13 +71,19 @@ impl Drop for Shown {
     fn drop(&mut self) {
         if let Self::Files(paths) = self {
             for path in paths {
-                if let Err(error) = files::remove_if_there(path) {
-                    tracing::warn!("{error}; the next run tries again");
+                // An error of the disk may be over at once; a run that obtains may not come again for months.
+                let tries = (0..REMOVE_TRIES).map(|_| files::remove_if_there(path));
+                let failed = tries.take_while(Result::is_err).last();
+                if let Some(Err(error)) = failed.filter(|_| path.exists()) {
+                    tracing::warn!("{error}; the next run that obtains tries again");
                 }
             }
         }
     }
 }
+
+/// How often a token's removal is tried.
+const REMOVE_TRIES: u32 = 3;
 
 /// Remove the tokens that killed runs of this account left. Only under the lock. A file is ours if it says so: either its name is
 /// that of our temporary files, or it holds its own name and our account's thumbprint.
