@@ -78,6 +78,16 @@ pub fn make(scenario: &Path, command: &[&str]) -> Option<Sweep> {
 }
 
 impl Sweep {
+    /// Whether this machine has no memory cgroup for the faults that take one, which is said loudly.
+    pub fn lacks_groups(&self) -> bool {
+        let mut skipped = list(&self.report["skipped"]);
+        let lacks = skipped.any(|skipped| text(&skipped["why"]).starts_with("no memory cgroup can be made"));
+        if lacks {
+            eprintln!("SKIPPED: memory faults that take a control group");
+        }
+        lacks
+    }
+
     /// Experiments that could not be judged, with the reason.
     pub fn inconclusive(&self) -> Vec<String> {
         let undecided = self.experiments().filter(|experiment| experiment["verdict"] == "inconclusive");

@@ -58,7 +58,7 @@ pub(super) fn baseline(scenario: &Scenario, outcome: &Outcome) -> Result<(), Set
             format!(" (it tried {}, which this world refuses)", outcome.refused.join(", "))
         };
         return fail(format!(
-            "the clean run of `{command}` never asked the CA for a certificate{refused}; with {} days left on the certificate a renewal is due: is the command the one the scheduler starts, and does it use the directory URL of the world?",
+            "the clean run of `{command}` never asked the CA for a certificate{refused}; with {} days left on the certificate a renewal is due: is the command the one the scheduler starts, and does it use the directory URL of the world? A client that keeps the date of its next renewal itself is made due by `subject.age`",
             limits::AGED_DAYS_LEFT
         ));
     }
