@@ -43,7 +43,7 @@ pub struct Tracer {
     options: Options,
     program: Vec<libc::sock_filter>,
     queue: VecDeque<Event>,
-    /// The process that last lost a task to a signal: it may have been making a child.
+    /// The process that last lost a task: it may have been making a child.
     lost: Option<Pid>,
     /// ptrace belongs to a thread.
     not_send: PhantomData<*const ()>,
@@ -179,8 +179,8 @@ impl Tracer {
         }
     }
 
-    /// Until when a child that nobody has announced is held, while it may be that its maker was killed
-    /// and never will.
+    /// Until when a child that nobody has announced is held, while it may be that its maker is gone and
+    /// never will.
     fn patience(&self) -> Option<Instant> {
         (self.lost.is_some() && !self.tasks.early.borrow().is_empty()).then(|| Instant::now() + UNANNOUNCED)
     }
@@ -500,9 +500,9 @@ impl Tracer {
             if !leader && let Some(task) = self.tasks.tasks.borrow_mut().get_mut(&task.tgid) {
                 task.lost_thread = true;
             }
-            self.lost = Some(task.tgid);
             self.adopt(task.tgid);
         }
+        self.lost = Some(task.tgid);
         let cpu = if leader { waited.cpu } else { Duration::ZERO };
         Some(Event::Ended(Ended { pid: task.tgid, tid, leader, status, cpu }))
     }
