@@ -557,8 +557,11 @@ impl<'a> Runner<'a> {
         run.outcome.struck_at.get_or_insert(effects);
         let over = run.until_killed || run.confined.as_ref().is_some_and(Confined::leaves_survivors);
         tell(told, Told::OutOfMemory(process.name()));
-        for pid in self.processes.of_run(process.run).into_iter().filter(|_| over) {
-            signal_process(pid, nix::libc::SIGKILL)?;
+        if over {
+            self.killed.insert(process.run);
+            for pid in self.processes.of_run(process.run) {
+                signal_process(pid, nix::libc::SIGKILL)?;
+            }
         }
         Ok(())
     }

@@ -86,6 +86,37 @@ mod tests {
     }
 
     #[test]
+    fn with_the_one_it_chooses_the_kernel_kills_all_where_it_can_be_told() {
+        let Some(cgroups) = granted() else { return };
+        let group = cgroups.place().open().unwrap().group().unwrap();
+        let folder = cgroups.place().folder.clone();
+        if !group.can_kill_all() {
+            eprintln!("SKIPPED: version 1 of the interface has no memory.oom.group");
+            drop(group);
+            assert!(sweep(&folder, None));
+            return;
+        }
+        group.kill_all().unwrap();
+        group.limit(8 << 20).unwrap();
+        let inside = folder.join(&group.name);
+        let script = "echo 0 > \"$1/cgroup.procs\" && echo in && exec sleep 600";
+        let mut bystander = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&inside)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 3];
+        bystander.stdout.take().unwrap().read_exact(&mut said).unwrap();
+        hungry(&inside).status().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&bystander.wait().unwrap());
+        assert_eq!(signal, Some(nix::libc::SIGKILL));
+        assert_eq!(group.kills().unwrap(), 2);
+        drop(group);
+        assert!(sweep(&folder, None));
+    }
+
+    #[test]
     fn squeezed_processes_are_killed_when_they_need_more() {
         let Some(cgroups) = granted() else { return };
         let group = cgroups.place().open().unwrap().group().unwrap();
