@@ -17,6 +17,13 @@ pub const RELOAD_SETTLE: Duration = Duration::from_secs(3);
 /// The subject's deadline when the scenario names none.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
 
+/// How long a run whose known processes are all gone is waited for one that no event has told of yet: the tracer
+/// tells of it within 50 ms in which nothing else happens.
+pub const UNANNOUNCED: Duration = Duration::from_millis(500);
+
+/// How often it is looked for.
+pub const UNANNOUNCED_POLL: Duration = Duration::from_millis(5);
+
 /// How long processes that outlive the leader may go on before they count as left behind.
 pub const SURVIVORS: Duration = Duration::from_secs(2);
 

@@ -63,7 +63,9 @@ impl Runner<'_> {
         told: &mut Listener<'_>,
     ) -> Result<(), RunError> {
         let pid = task.pid().as_raw();
-        let Some(process) = self.processes.get(pid) else { return Ok(task.resume()?) };
+        let Some(process) = self.processes.get(pid).filter(|_| !self.dying.contains(&pid)) else {
+            return Ok(task.resume()?);
+        };
         let (started, leader, name, run) = (process.started, process.leader, process.name(), process.run);
         let place = self.place_of(run);
         let effect = match (self.decoder.decode(&task, syscall), place) {

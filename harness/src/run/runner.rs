@@ -53,6 +53,8 @@ pub struct Runner<'a> {
     runs: usize,
     /// Runs of which every process was killed: so is a child that was just being made.
     pub(super) killed: HashSet<usize>,
+    /// Processes that were sent SIGKILL and are not gone yet: they do nothing any more, even if a stop of theirs comes.
+    pub(super) dying: HashSet<i32>,
     /// What the runs on this stage so far made, and those that led to it.
     roles: Roles,
     pub(super) gate: Arc<RequestGate>,
@@ -107,6 +109,7 @@ impl<'a> Runner<'a> {
             processes: Table::default(),
             runs: 0,
             killed: HashSet::new(),
+            dying: HashSet::new(),
             roles: Roles::default(),
             gate,
             arrivals,
@@ -458,6 +461,11 @@ impl<'a> Runner<'a> {
             return Ok(look);
         }
         if self.processes.of_run(index).is_empty() {
+            // A child that was made in the middle of a kill is still to be heard of.
+            let patient_until = self.active[place].last_activity + limits::UNANNOUNCED;
+            if self.tracer.is_more_to_come() && now < patient_until {
+                return Ok(look.min(now + limits::UNANNOUNCED_POLL));
+            }
             self.active[place].over = true;
             return Ok(now);
         }
@@ -529,6 +537,7 @@ impl<'a> Runner<'a> {
         cpu: Duration,
         told: &mut Listener<'_>,
     ) -> Result<(), RunError> {
+        self.dying.remove(&pid);
         let Some(process) = self.processes.ended(pid) else { return Ok(()) };
         let end = match status {
             Status::Exited(code) => End::Exited(code),

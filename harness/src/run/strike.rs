@@ -224,8 +224,11 @@ impl Runner<'_> {
                 .push(format!("there was nobody to get the signal: {fault}"));
             return at.map_or(Ok(()), |at| self.release(at));
         }
-        if to == Recipients::Tree && signal == nix::libc::SIGKILL {
-            self.killed.insert(index);
+        if signal == nix::libc::SIGKILL {
+            self.dying.extend(&victims);
+            if to == Recipients::Tree {
+                self.killed.insert(index);
+            }
         }
         let own = victims.contains(&pid);
         // A signal to a process is taken by any of its threads; the one at the point must not go
@@ -331,6 +334,9 @@ impl Runner<'_> {
         run.volley_since = Instant::now();
         let (index, at_point) = (run.index, run.at_point);
         for victim in self.recipients(&volley.to, at_point, index) {
+            if volley.signal == nix::libc::SIGKILL {
+                self.dying.insert(victim);
+            }
             signal_process(victim, volley.signal)?;
         }
         let all_killed = volley.to == Recipients::Tree && volley.signal == nix::libc::SIGKILL;

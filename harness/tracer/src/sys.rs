@@ -290,6 +290,15 @@ pub(crate) fn is_there(tid: Pid) -> bool {
     unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags) == 0 }
 }
 
+/// Whether this thread has any tracee.
+pub(crate) fn is_any_there() -> bool {
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    let kinds = libc::WEXITED | libc::WSTOPPED | libc::__WCLONE | libc::__WNOTHREAD;
+    let flags = kinds | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is a place for what the kernel writes, and nothing of it is read.
+    unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) == 0 }
+}
+
 pub(crate) fn gettid() -> i32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::gettid() }

@@ -45,6 +45,8 @@ pub struct Tracer {
     queue: VecDeque<Event>,
     /// The process that last lost a task: it may have been making a child.
     lost: Option<Pid>,
+    /// When something last happened.
+    happened_at: Instant,
     /// ptrace belongs to a thread.
     not_send: PhantomData<*const ()>,
 }
@@ -69,6 +71,7 @@ impl Tracer {
             program: filter::program(Also { connect: options.connect, ..Also::default() }),
             queue: VecDeque::new(),
             lost: None,
+            happened_at: Instant::now(),
             not_send: PhantomData,
         })
     }
@@ -161,19 +164,18 @@ impl Tracer {
                 patience.map_or(deadline, |at| Some(deadline.map_or(at, |deadline| deadline.min(at))));
             match self.alarm.wait(until)? {
                 Outcome::Task(waited) => {
+                    self.happened_at = Instant::now();
                     if let Some(event) = self.happened(&waited)? {
                         return Ok(event);
                     }
                 }
                 Outcome::Woken => return Ok(Event::Woken),
-                Outcome::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return Ok(Event::TimedOut);
-                }
-                Outcome::TimedOut => {
+                Outcome::TimedOut if patience.is_some_and(|until| until <= Instant::now()) => {
                     if let Some(lost) = self.lost.take() {
                         self.adopt(lost);
                     }
                 }
+                Outcome::TimedOut => return Ok(Event::TimedOut),
                 Outcome::Empty => return Ok(Event::Empty),
             }
         }
@@ -182,7 +184,7 @@ impl Tracer {
     /// Until when a child that nobody has announced is held, while it may be that its maker is gone and
     /// never will.
     fn patience(&self) -> Option<Instant> {
-        (self.lost.is_some() && !self.tasks.early.borrow().is_empty()).then(|| Instant::now() + UNANNOUNCED)
+        (self.lost.is_some() && !self.tasks.early.borrow().is_empty()).then(|| self.happened_at + UNANNOUNCED)
     }
 
     /// The processes that are traced and not gone (thread-group ids), in order of their ids.
@@ -194,6 +196,14 @@ impl Tracer {
         let early = early.iter().filter(|(_, early)| matches!(early, Early::Stopped(_)));
         live.extend(early.map(|(tid, _)| process_of(*tid, &known)));
         live.into_iter().collect()
+    }
+
+    /// Whether there is a tracee that no event has told of yet: a child whose maker was killed as it made
+    /// it. It is told of within some 50 ms of [`Tracer::wait`].
+    pub fn is_more_to_come(&self) -> bool {
+        !self.queue.is_empty()
+            || !self.tasks.early.borrow().is_empty()
+            || self.tasks.tasks.borrow().is_empty() && sys::is_any_there()
     }
 
     /// Kills every tracee with `SIGKILL`, also those that are being made, and waits until none is
