@@ -7,18 +7,18 @@ use crate::{
     invariant::End,
     limits,
     role::Roles,
-    run::{Detail, Outcome, Runner},
+    run::{Assignment, Detail, Outcome, Runner},
     scenario::Scenario,
 };
 
-use super::{SetupError, assignment};
+use super::SetupError;
 
 pub(super) fn setup_step(
     runner: &mut Runner<'_>,
     command: &[String],
     what: &str,
 ) -> Result<Roles, SetupError> {
-    let outcome = runner.run(&assignment(command, Detail::Plain, &Arc::default()), None)?;
+    let outcome = runner.run(&Assignment::new(command, Detail::Plain, &Arc::default()), None)?;
     match outcome.run.end {
         Some(End::Exited(0)) => Ok(outcome.roles),
         end => Err(SetupError::Baseline(format!(

@@ -11,7 +11,7 @@ use crate::{
     run::{Assignment, Detail},
 };
 
-use super::{SetupError, Workbench, assignment};
+use super::{SetupError, Workbench};
 
 /// What a run under a limit came to.
 struct Tried {
@@ -84,7 +84,7 @@ impl Workbench<'_> {
                 faults: &[fault],
                 group,
                 until_killed: true,
-                ..assignment(&self.setting.scenario.subject.command, Detail::Plain, &Arc::default())
+                ..Assignment::new(&self.setting.scenario.subject.command, Detail::Plain, &Arc::default())
             },
             None,
         )?;

@@ -139,8 +139,10 @@ impl<'w> Workbench<'w> {
                 "the world's server does not serve the prepared certificate: {error}"
             )));
         }
-        let clean =
-            Assignment { group, ..assignment(&scenario.subject.command, Detail::Census, &Arc::default()) };
+        let clean = Assignment {
+            group,
+            ..Assignment::new(&scenario.subject.command, Detail::Census, &Arc::default())
+        };
         let outcome = runner.run(&clean, None)?;
         drop(clean);
         if outcome.reused_authorization {
@@ -155,7 +157,7 @@ impl<'w> Workbench<'w> {
         let effects: Vec<_> = outcome.seen.into_iter().map(Into::into).collect();
         phases.judge(scenario, Phase::Aftermath, outcome.run, &mut runner, &[]);
         let known = Arc::new(Known { left_running: left_running.clone(), ..Known::default() });
-        let idle = runner.run(&assignment(&scenario.subject.command, Detail::Plain, &known), None)?;
+        let idle = runner.run(&Assignment::new(&scenario.subject.command, Detail::Plain, &known), None)?;
         phases.judge(scenario, Phase::Idle, idle.run, &mut runner, &[]);
         runner.end_subject()?;
         drop(runner);
@@ -343,10 +345,6 @@ fn limited_by(
     }
     record.verdict = Verdict::Inconclusive;
     record
-}
-
-fn assignment<'b>(command: &'b [String], detail: Detail, known: &Arc<Known>) -> Assignment<'b> {
-    Assignment { command, faults: &[], detail, known: known.clone(), group: None, until_killed: false }
 }
 
 fn between(record: &FaultRecord) -> Between {

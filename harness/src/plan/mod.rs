@@ -235,7 +235,7 @@ fn at_once(runs: u32) -> Vec<Option<String>> {
     let mut draws = vec![vec![0; further]];
     draws
         .extend((1..limits::AT_ONCE_DRAWS).map(|_| (0..further).map(|_| rng.random_range(0..100)).collect()));
-    draws.iter().map(|delays| Some(collide::setting(delays))).collect()
+    draws.iter().map(|shares| Some(collide::setting(shares))).collect()
 }
 
 /// Steps of the clock that would make no difference.

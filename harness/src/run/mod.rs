@@ -160,6 +160,13 @@ pub struct Assignment<'a> {
     pub until_killed: bool,
 }
 
+impl<'a> Assignment<'a> {
+    /// The command undisturbed, in no control group.
+    pub fn new(command: &'a [String], detail: Detail, known: &Arc<Known>) -> Assignment<'a> {
+        Assignment { command, faults: &[], detail, known: known.clone(), group: None, until_killed: false }
+    }
+}
+
 /// Who is told what happens in a run, if anybody.
 pub type Listener<'t> = Option<&'t mut dyn FnMut(Told<'_>)>;
 

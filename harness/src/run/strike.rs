@@ -370,14 +370,8 @@ impl Runner<'_> {
             Detail::Census => Detail::Plain,
             other => other,
         };
-        let index = self.start(&Assignment {
-            command: &command,
-            faults: &faults,
-            detail,
-            known,
-            group: None,
-            until_killed: false,
-        })?;
+        let index =
+            self.start(&Assignment { faults: &faults, ..Assignment::new(&command, detail, &known) })?;
         let now = Instant::now();
         let due = now + limits::SECOND_RUN_BLOCKED;
         let wait = Wait::SecondRun { index, stopped };
@@ -391,14 +385,7 @@ impl Runner<'_> {
             self.starts.remove(0);
             let command = self.scenario.subject.command.clone();
             let Some(known) = self.active.first().map(|first| first.known.clone()) else { return Ok(()) };
-            let index = self.start(&Assignment {
-                command: &command,
-                faults: &[],
-                detail: Detail::Plain,
-                known,
-                group: None,
-                until_killed: false,
-            })?;
+            let index = self.start(&Assignment::new(&command, Detail::Plain, &known))?;
             if let Some(place) = self.place_of(index) {
                 self.active[place].collided = true;
             }

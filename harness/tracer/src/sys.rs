@@ -281,22 +281,16 @@ pub(crate) fn tgkill(pid: Pid, tid: Pid, signal: i32) -> io::Result<()> {
     done(unsafe { libc::syscall(libc::SYS_tgkill, pid.as_raw(), tid.as_raw(), signal) }).map(drop)
 }
 
-/// Whether there is a tracee (or child) of this thread with this id that has not been waited for to its end.
-pub(crate) fn is_there(tid: Pid) -> bool {
+/// Whether this thread has a tracee with this id (`None`: any) that has not been waited for to its end.
+pub(crate) fn is_there(tid: Option<Pid>) -> bool {
     let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-    let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    let Ok(id) = libc::id_t::try_from(tid.as_raw()) else { return false };
+    let (kind, id, of) = match tid {
+        Some(tid) => (libc::P_PID, tid.as_raw().cast_unsigned(), libc::__WALL),
+        None => (libc::P_ALL, 0, libc::__WCLONE | libc::__WNOTHREAD),
+    };
+    let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | of;
     // SAFETY: `info` is a place for what the kernel writes, and nothing of it is read.
-    unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags) == 0 }
-}
-
-/// Whether this thread has any tracee.
-pub(crate) fn is_any_there() -> bool {
-    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-    let kinds = libc::WEXITED | libc::WSTOPPED | libc::__WCLONE | libc::__WNOTHREAD;
-    let flags = kinds | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: `info` is a place for what the kernel writes, and nothing of it is read.
-    unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) == 0 }
+    unsafe { libc::waitid(kind, id, info.as_mut_ptr(), flags) == 0 }
 }
 
 pub(crate) fn gettid() -> i32 {

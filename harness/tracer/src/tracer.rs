@@ -203,7 +203,7 @@ impl Tracer {
     pub fn is_more_to_come(&self) -> bool {
         !self.queue.is_empty()
             || !self.tasks.early.borrow().is_empty()
-            || self.tasks.tasks.borrow().is_empty() && sys::is_any_there()
+            || self.tasks.tasks.borrow().is_empty() && sys::is_there(None)
     }
 
     /// Kills every tracee with `SIGKILL`, also those that are being made, and waits until none is
@@ -452,7 +452,7 @@ impl Tracer {
         // (see `adopt`), and nobody is to hear of it again. What is left of its id is not its own.
         let known =
             self.tasks.tasks.borrow().contains_key(&child) || self.tasks.early.borrow().contains_key(&child);
-        if !known && !sys::is_there(child) {
+        if !known && !sys::is_there(Some(child)) {
             proceed(tid, 0)?;
             return Ok(None);
         }
